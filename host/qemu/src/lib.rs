@@ -1,0 +1,1 @@
+//! Starts images under QEMU.

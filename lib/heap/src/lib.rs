@@ -1,0 +1,2 @@
+//! Page-frame allocator and heap.
+#![no_std]

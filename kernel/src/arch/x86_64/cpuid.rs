@@ -1,0 +1,84 @@
+//! What CPUID says, read once at boot.
+
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+
+/// Features and rates of this CPU, as far as the kernel needs them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuFeatures {
+    /// CPUID.1:EDX, handed to the program as `AT_HWCAP`.
+    pub hwcap: u32,
+    /// `xsave` and its kin.
+    pub xsave: bool,
+    /// Components of the extended state that XCR0 may enable: x87, SSE, AVX, AVX-512. Never AMX: its 8 KiB would
+    /// burden every switch.
+    pub xcr0: u64,
+    /// The LAPIC can be reached through model-specific registers.
+    pub x2apic: bool,
+    /// The LAPIC timer can compare with the time-stamp counter.
+    pub tsc_deadline: bool,
+    /// `rdrand`.
+    pub rdrand: bool,
+    /// `rdseed`.
+    pub rdseed: bool,
+    /// 1 GiB pages.
+    pub pages_1g: bool,
+    /// Rate of the time-stamp counter where CPUID tells it, in Hz.
+    pub tsc_hz: Option<u64>,
+    /// Rate of the LAPIC timer's input clock where it is known, in Hz.
+    pub lapic_hz: Option<u64>,
+}
+
+/// x87, SSE, AVX and the three AVX-512 components (SDM vol. 1 § 13.1).
+const XCR0_WANTED: u64 = 0b1110_0111;
+
+/// Reads CPUID. Each instruction is an exit on a virtual machine, so this is called once.
+pub fn read() -> CpuFeatures {
+    let max = __cpuid(0).eax;
+    let one = __cpuid(1);
+    let mut features = CpuFeatures {
+        hwcap: one.edx,
+        xsave: one.ecx & 1 << 26 != 0,
+        x2apic: one.ecx & 1 << 21 != 0,
+        tsc_deadline: one.ecx & 1 << 24 != 0,
+        rdrand: one.ecx & 1 << 30 != 0,
+        rdseed: max >= 7 && __cpuid_count(7, 0).ebx & 1 << 18 != 0,
+        pages_1g: __cpuid(0x8000_0001).edx & 1 << 26 != 0,
+        ..CpuFeatures::default()
+    };
+    if features.xsave {
+        let components = __cpuid_count(0xd, 0);
+        features.xcr0 = (u64::from(components.edx) << 32 | u64::from(components.eax)) & XCR0_WANTED;
+    }
+    if max >= 0x15 {
+        // SDM vol. 3 § 20.7.3: crystal rate in ECX; TSC rate is that times EBX / EAX. The LAPIC timer runs at it.
+        let leaf = __cpuid(0x15);
+        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
+            features.tsc_hz = Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
+            features.lapic_hz = Some(u64::from(leaf.ecx));
+        }
+    }
+    let hypervised = one.ecx & 1 << 31 != 0;
+    if hypervised {
+        let vendor = __cpuid(0x4000_0000);
+        let name = [vendor.ebx, vendor.ecx, vendor.edx];
+        let is = |text: &[u8; 12]| {
+            name.iter().zip(text.chunks_exact(4)).all(|(word, octets)| word.to_le_bytes() == *octets)
+        };
+        if is(b"TCGTCGTCGTCG") || is(b"KVMKVMKVM\0\0\0") {
+            // QEMU's and KVM's LAPIC timers count nanoseconds (APIC_BUS_CYCLE_NS is 1).
+            features.lapic_hz = Some(1_000_000_000);
+        }
+        if vendor.eax >= 0x4000_0010 && vendor.eax < 0x4000_0100 {
+            // The frequency leaf that VMware introduced and others took over: TSC and bus rate in kHz.
+            let rates = __cpuid(0x4000_0010);
+            features.tsc_hz = (rates.eax != 0).then(|| u64::from(rates.eax) * 1000).or(features.tsc_hz);
+            features.lapic_hz = (rates.ebx != 0).then(|| u64::from(rates.ebx) * 1000).or(features.lapic_hz);
+        }
+    }
+    features
+}
+
+/// Size of the state that `xsave` writes under the XCR0 in force, in bytes (SDM vol. 1 § 13.2).
+pub fn xsave_size() -> usize {
+    __cpuid_count(0xd, 0).ebx as usize
+}

@@ -1,0 +1,253 @@
+//! Page tables: 4 levels, 4 KiB pages for the program, large pages for the direct map (SDM vol. 3 § 5.5).
+
+use super::cpu;
+use crate::mm::{direct, frames};
+
+/// Bytes of a page.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// PML4 slot of the direct map of all RAM. Not 256: paravirtual page tables keep that for the hypervisor.
+pub const DIRECT_SLOT: usize = 273;
+/// Start of the direct map: physical address 0.
+pub const DIRECT_BASE: u64 = slot_base(DIRECT_SLOT);
+/// Kernel stacks, each with a guard page below.
+pub const KSTACK_BASE: u64 = slot_base(400);
+/// Device registers.
+pub const DEVICE_BASE: u64 = slot_base(402);
+/// First address behind the program's half.
+pub const LOW_END: u64 = 0x0000_8000_0000_0000;
+
+const fn slot_base(slot: usize) -> u64 {
+    0xffff_0000_0000_0000 | (slot as u64) << 39
+}
+
+/// What may be done with a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// Loads. A page that may not be read is not mapped at all: x86 has no other way.
+    pub read: bool,
+    /// Stores.
+    pub write: bool,
+    /// Instruction fetches.
+    pub execute: bool,
+}
+
+impl Protection {
+    /// Nothing.
+    pub const NONE: Self = Self { read: false, write: false, execute: false };
+    /// Loads and stores.
+    pub const READ_WRITE: Self = Self { read: true, write: true, execute: false };
+}
+
+const PRESENT: u64 = 1;
+const WRITE: u64 = 1 << 1;
+const NO_CACHE: u64 = 1 << 4 | 1 << 3;
+const LARGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// The physical address of the page that is mapped at an entry, and whether one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry(u64);
+
+impl Entry {
+    /// Physical address of the mapped frame. `None`: nothing is mapped.
+    pub fn frame(self) -> Option<u64> {
+        (self.0 & PRESENT != 0).then_some(self.0 & ADDRESS)
+    }
+
+    /// An entry that maps `frame`. A protection without `read` maps nothing.
+    fn new(frame: u64, protection: Protection) -> Self {
+        if !(protection.read || protection.write || protection.execute) {
+            // The frame stays recorded, so that its content is kept until it may be read again.
+            return Self(frame | NO_EXECUTE);
+        }
+        let write = if protection.write { WRITE } else { 0 };
+        let execute = if protection.execute { 0 } else { NO_EXECUTE };
+        Self(frame | PRESENT | write | execute)
+    }
+
+    /// The frame this entry holds, mapped now or kept under `PROT_NONE`.
+    pub fn held_frame(self) -> Option<u64> {
+        (self.0 != 0).then_some(self.0 & ADDRESS)
+    }
+}
+
+/// The tables in use: one set for the whole machine.
+pub struct PageTables {
+    pml4: u64,
+}
+
+/// A page-table page could not be allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFrame;
+
+impl PageTables {
+    /// The tables that CR3 points to.
+    ///
+    /// # Safety
+    /// Called once: the value is what owns the tables.
+    pub unsafe fn current() -> Self {
+        Self { pml4: cpu::cr3() }
+    }
+
+    fn table(physical: u64) -> *mut [u64; 512] {
+        direct::pointer(physical).cast()
+    }
+
+    /// The last-level entry for `address`; tables on the way are made if `make`.
+    fn entry(&mut self, address: u64, make: bool) -> Result<Option<*mut u64>, NoFrame> {
+        let mut table = self.pml4;
+        for level in (1..4).rev() {
+            let index = (address >> (12 + 9 * level) & 511) as usize;
+            // SAFETY: `table` is a page-table page, reached through the direct map; only `&mut self` writes it.
+            let entry = unsafe { &mut (*Self::table(table))[index] };
+            if *entry & PRESENT == 0 {
+                if !make {
+                    return Ok(None);
+                }
+                *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE;
+            }
+            debug_assert!(*entry & LARGE == 0, "a large page has no table below it");
+            table = *entry & ADDRESS;
+        }
+        let index = (address >> 12 & 511) as usize;
+        // SAFETY: as above; the pointer stays inside the table.
+        Ok(Some(unsafe { &raw mut (*Self::table(table))[index] }))
+    }
+
+    /// What is mapped at `address`.
+    pub fn get(&mut self, address: u64) -> Option<Entry> {
+        let entry = self.entry(address, false).ok()??;
+        // SAFETY: `entry` points into a live table.
+        Some(Entry(unsafe { entry.read() })).filter(|entry| entry.0 != 0)
+    }
+
+    /// Maps a frame at `address`, in place of whatever was there.
+    ///
+    /// # Errors
+    /// [`NoFrame`]: no memory for a table.
+    ///
+    /// # Safety
+    /// Nothing relies on the page's former content, and the frame may be used as `protection` says.
+    pub unsafe fn map(&mut self, address: u64, frame: u64, protection: Protection) -> Result<(), NoFrame> {
+        let entry = self.entry(address, true)?.ok_or(NoFrame)?;
+        // SAFETY: `entry` points into a live table.
+        let before = unsafe { entry.replace(Entry::new(frame, protection).0) };
+        if before & PRESENT != 0 {
+            cpu::invlpg(address);
+        }
+        Ok(())
+    }
+
+    /// Maps a page of device registers: uncached, not executable.
+    ///
+    /// # Errors
+    /// [`NoFrame`]: no memory for a table.
+    ///
+    /// # Safety
+    /// As [`Self::map`]; `frame` is a device's.
+    pub unsafe fn map_device(&mut self, address: u64, frame: u64) -> Result<(), NoFrame> {
+        let entry = self.entry(address, true)?.ok_or(NoFrame)?;
+        // SAFETY: `entry` points into a live table.
+        unsafe { entry.write(frame | PRESENT | WRITE | NO_CACHE | NO_EXECUTE) };
+        Ok(())
+    }
+
+    /// Changes what may be done with the page at `address`, if one is there.
+    ///
+    /// # Safety
+    /// Nothing relies on what is taken away.
+    pub unsafe fn protect(&mut self, address: u64, protection: Protection) {
+        if let Ok(Some(entry)) = self.entry(address, false) {
+            // SAFETY: `entry` points into a live table.
+            unsafe {
+                if let Some(frame) = Entry(entry.read()).held_frame() {
+                    entry.write(Entry::new(frame, protection).0);
+                    cpu::invlpg(address);
+                }
+            }
+        }
+    }
+
+    /// Removes what is mapped at `address` and returns it.
+    ///
+    /// # Safety
+    /// Nothing relies on the page.
+    pub unsafe fn unmap(&mut self, address: u64) -> Option<Entry> {
+        let entry = self.entry(address, false).ok()??;
+        // SAFETY: `entry` points into a live table.
+        let before = Entry(unsafe { entry.replace(0) });
+        if before.frame().is_some() {
+            cpu::invlpg(address);
+        }
+        before.held_frame().map(|_| before)
+    }
+
+    /// First address at or above `address` whose last-level table exists: lets a walk skip 2 MiB at a time.
+    pub fn next_table(&mut self, address: u64) -> u64 {
+        match self.entry(address, false) {
+            Ok(Some(_)) => address,
+            _ => (address | 0x1f_ffff).saturating_add(1),
+        }
+    }
+
+    /// Makes the direct map cover `ram_end` bytes from 0 and no more (2 MiB steps); boot mapped the first GiB.
+    ///
+    /// # Errors
+    /// [`NoFrame`]: no memory for a table.
+    ///
+    /// # Safety
+    /// Nothing above `ram_end` is in use through the direct map.
+    pub unsafe fn extend_direct_map(&mut self, ram_end: u64) -> Result<(), NoFrame> {
+        const PD_SPAN: u64 = 1 << 30;
+        // Not executable by its PML4 entry; the lower tables are boot's identity map's, too.
+        let writable = PRESENT | WRITE | LARGE;
+        // SAFETY: the boot tables are live and only this function changes the direct map's.
+        unsafe {
+            let pdpt = (*Self::table(self.pml4))[DIRECT_SLOT] & ADDRESS;
+            let gibs = ram_end.div_ceil(PD_SPAN).clamp(1, 512);
+            for gib in 0..gibs {
+                let slot = &raw mut (*Self::table(pdpt))[gib as usize];
+                if slot.read() & PRESENT == 0 {
+                    slot.write(frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE);
+                }
+                let pd = Self::table(slot.read() & ADDRESS);
+                for (i, entry) in (*pd).iter_mut().enumerate() {
+                    let address = gib * PD_SPAN + i as u64 * 0x20_0000;
+                    let before = *entry;
+                    *entry = if address < ram_end { address | writable } else { 0 };
+                    if before != 0 && *entry == 0 {
+                        cpu::invlpg(DIRECT_BASE + address);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the low half: boot's identity map ends. The caller maps the image in the same breath.
+    ///
+    /// # Safety
+    /// Tables for everything that is used in the low half are put in place by `install` before it returns.
+    pub unsafe fn replace_low_half(
+        &mut self,
+        install: impl FnOnce(&mut Self) -> Result<(), NoFrame>,
+    ) -> Result<(), NoFrame> {
+        // A second PML4 with the same upper half; the low half is filled while the first is still in force.
+        let fresh = frames::alloc_pml4().ok_or(NoFrame)?;
+        let old = self.pml4;
+        // SAFETY: `fresh` is a frame of our own; the old table is only read.
+        unsafe {
+            let from = &*Self::table(old);
+            let to = &mut *Self::table(fresh);
+            to[..256].fill(0);
+            to[256..].copy_from_slice(&from[256..]);
+        }
+        self.pml4 = fresh;
+        install(self)?;
+        // SAFETY: the new tables map the image (by `install`) and the whole upper half as before.
+        unsafe { core::arch::asm!("mov cr3, {}", in(reg) fresh, options(nostack, preserves_flags)) };
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! The image itself: program and kernel in one ELF file, loaded where it was linked.
+
+use abi::boot_info::PhysRange;
+
+use crate::arch::current::paging::{NoFrame, PAGE_SIZE, PageTables, Protection};
+
+/// An ELF64 program header (gABI, "Program Header").
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ProgramHeader {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    vaddr: u64,
+    paddr: u64,
+    filesz: u64,
+    memsz: u64,
+    align: u64,
+}
+
+/// The fields of an ELF64 header that the kernel reads.
+#[repr(C)]
+struct Header {
+    ident: [u8; 16],
+    kind: u16,
+    machine: u16,
+    version: u32,
+    entry: u64,
+    phoff: u64,
+    shoff: u64,
+    flags: u32,
+    ehsize: u16,
+    phentsize: u16,
+    phnum: u16,
+}
+
+const PT_LOAD: u32 = 1;
+
+unsafe extern "C" {
+    /// Defined by the linker: the image's ELF header, where it is loaded.
+    #[link_name = "__ehdr_start"]
+    static HEADER: Header;
+}
+
+/// What the program's start needs to know of the image.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageInfo {
+    /// Address of libc's `_start`.
+    pub entry: u64,
+    /// Address of the program headers, for `AT_PHDR`.
+    pub phdr: u64,
+    /// Their number.
+    pub phnum: u64,
+}
+
+fn header() -> &'static Header {
+    // SAFETY: the linker places the header in the image's first loaded page; it is never written.
+    unsafe { &*(&raw const HEADER) }
+}
+
+fn program_headers() -> &'static [ProgramHeader] {
+    let header = header();
+    let first = (&raw const *header).wrapping_byte_add(header.phoff as usize).cast();
+    // SAFETY: the linker wrote `phnum` headers at `phoff`, inside the first loaded page.
+    unsafe { core::slice::from_raw_parts(first, usize::from(header.phnum)) }
+}
+
+fn segments() -> impl Iterator<Item = &'static ProgramHeader> {
+    program_headers().iter().filter(|header| header.kind == PT_LOAD)
+}
+
+/// What the program's start needs.
+pub fn info() -> ImageInfo {
+    let headers = program_headers();
+    ImageInfo { entry: header().entry, phdr: headers.as_ptr() as u64, phnum: headers.len() as u64 }
+}
+
+/// The pages the image occupies: virtual and physical addresses are the same.
+pub fn range() -> PhysRange {
+    let start = segments().map(|s| s.vaddr).min().unwrap_or(0) & !(PAGE_SIZE - 1);
+    let end = segments().map(|s| s.vaddr + s.memsz).max().unwrap_or(0).next_multiple_of(PAGE_SIZE);
+    PhysRange { start, end }
+}
+
+/// Whether `address` is in a segment that may be executed.
+pub fn is_code(address: u64) -> bool {
+    segments().any(|s| s.flags & 1 != 0 && (s.vaddr..s.vaddr + s.memsz).contains(&address))
+}
+
+/// Whether any of `range` is the kernel's own memory: its code, constants and data inside the image.
+pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
+    kernel_sections().into_iter().any(|(start, stop)| range.start < stop && start < range.end)
+}
+
+#[cfg(includeos_metal)]
+fn kernel_sections() -> [(u64, u64); 4] {
+    // The linker defines these for output sections whose names are C identifiers.
+    unsafe extern "C" {
+        static __start_ktext: u8;
+        static __stop_ktext: u8;
+        static __start_krodata: u8;
+        static __stop_krodata: u8;
+        static __start_kdata: u8;
+        static __stop_kdata: u8;
+        static __start_kbss: u8;
+        static __stop_kbss: u8;
+    }
+    [
+        ((&raw const __start_ktext) as u64, (&raw const __stop_ktext) as u64),
+        ((&raw const __start_krodata) as u64, (&raw const __stop_krodata) as u64),
+        ((&raw const __start_kdata) as u64, (&raw const __stop_kdata) as u64),
+        ((&raw const __start_kbss) as u64, (&raw const __stop_kbss) as u64),
+    ]
+}
+
+#[cfg(not(includeos_metal))]
+fn kernel_sections() -> [(u64, u64); 0] {
+    []
+}
+
+/// The image's page ranges with their rights.
+pub fn areas() -> impl Iterator<Item = (core::ops::Range<u64>, Protection)> {
+    segments().filter(|s| s.memsz > 0).map(|s| {
+        let range = s.vaddr & !(PAGE_SIZE - 1)..(s.vaddr + s.memsz).next_multiple_of(PAGE_SIZE);
+        let protection =
+            Protection { read: s.flags & 4 != 0, write: s.flags & 2 != 0, execute: s.flags & 1 != 0 };
+        (range, protection)
+    })
+}
+
+/// Maps the image's pages by the rights of their segments.
+pub(super) fn map(tables: &mut PageTables) -> Result<(), NoFrame> {
+    for (range, protection) in areas() {
+        for page in range.step_by(PAGE_SIZE as usize) {
+            // SAFETY: the image's pages, at their own addresses; the linker gives each segment pages of its own.
+            unsafe { tables.map(page, page, protection)? };
+        }
+    }
+    Ok(())
+}

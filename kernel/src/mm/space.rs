@@ -1,0 +1,382 @@
+//! The program's address space: mmap(2) and its kin over the areas and the page tables.
+
+use core::ops::Range;
+
+use sync::SpinLock;
+
+use super::vma::{Area, Areas, Backing};
+use super::{Access, PageInError, frames, image};
+use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+
+/// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
+const MMAP_MIN: u64 = 0x1_0000;
+/// Top of the main thread's stack; mappings are placed below the stack.
+pub const STACK_TOP: u64 = LOW_END - PAGE_SIZE;
+/// Bytes the main thread's stack may grow to (`RLIMIT_STACK`).
+pub const STACK_SIZE: u64 = 8 << 20;
+/// Frames that are never promised to the program: page tables, kernel heap, kernel stacks.
+const RESERVE_DIVISOR: u64 = 16;
+
+struct Space {
+    tables: PageTables,
+    areas: Areas,
+    brk: Range<u64>,
+    /// Bytes promised to the program, and how many may be.
+    committed: u64,
+    commit_limit: u64,
+    /// Frames the program holds.
+    resident: u64,
+}
+
+static SPACE: SpinLock<Option<Space>> = SpinLock::new(None);
+
+/// Why a mapping call failed; the Linux edge names the errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// A bound is not a page's, a length is zero, a range wraps (EINVAL).
+    Invalid,
+    /// No gap, or more than RAM can promise (ENOMEM).
+    NoMemory,
+    /// `MAP_FIXED_NOREPLACE` found something there (EEXIST).
+    Exists,
+    /// An executable page after boot, or the image's own pages (EACCES).
+    Denied,
+}
+
+/// A request for anonymous memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Map {
+    /// Where: a hint, or the place itself.
+    pub address: u64,
+    /// Bytes, not zero; rounded up to pages.
+    pub len: u64,
+    /// What may be done with the pages.
+    pub protection: Protection,
+    /// `address` is the place; what is there goes.
+    pub fixed: bool,
+    /// With `fixed`: fail if something is there.
+    pub no_replace: bool,
+    /// Do not count against RAM until touched.
+    pub no_reserve: bool,
+    /// Back every page now.
+    pub populate: bool,
+}
+
+/// What the address space holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryUsage {
+    /// Bytes promised.
+    pub committed: u64,
+    /// Bytes backed by frames of their own.
+    pub resident: u64,
+}
+
+pub(super) fn init(tables: PageTables) {
+    let mut areas = Areas::new();
+    for (range, protection) in image::areas() {
+        areas.insert(
+            range.start,
+            Area { end: range.end, protection, backing: Backing::Image, no_reserve: true },
+        );
+    }
+    let brk = image::range().end;
+    *SPACE.lock() = Some(Space { tables, areas, brk: brk..brk, committed: 0, commit_limit: 0, resident: 0 });
+}
+
+fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
+    f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
+}
+
+/// Prepares the address space for the program: its stack, and the limit of what may be promised, now that the kernel
+/// has taken what it needs to start.
+pub fn set_program() {
+    with(|space| {
+        let free = frames::free_count() * PAGE_SIZE;
+        space.commit_limit = free - free / RESERVE_DIVISOR;
+        let protection = Protection::READ_WRITE;
+        let stack = Area { end: STACK_TOP, protection, backing: Backing::Anonymous, no_reserve: true };
+        space.areas.insert(STACK_TOP - STACK_SIZE, stack);
+    });
+}
+
+/// Puts a frame behind `address` if the program may touch it in this way.
+///
+/// # Errors
+/// [`PageInError`]; nothing is changed.
+pub fn page_in(address: u64, access: Access) -> Result<(), PageInError> {
+    with(|space| space.page_in(address, access))
+}
+
+/// Maps anonymous memory (mmap(2)); returns its address.
+///
+/// # Errors
+/// [`MapError`].
+pub fn map(request: Map) -> Result<u64, MapError> {
+    with(|space| space.map(request))
+}
+
+/// Removes all mappings in a range (munmap(2)). A range without any is no error.
+///
+/// # Errors
+/// [`MapError::Invalid`]; [`MapError::Denied`] for the image's pages.
+pub fn unmap(address: u64, len: u64) -> Result<(), MapError> {
+    with(|space| {
+        let range = page_range(address, len)?;
+        if space.areas.overlapping(range.clone()).any(|(_, area)| area.backing == Backing::Image) {
+            return Err(MapError::Denied);
+        }
+        space.clear(range);
+        Ok(())
+    })
+}
+
+/// Changes what may be done with a range (mprotect(2)).
+///
+/// # Errors
+/// [`MapError::NoMemory`] if the range has a gap or cannot be promised; [`MapError::Denied`] for new executable pages.
+pub fn protect(address: u64, len: u64, protection: Protection) -> Result<(), MapError> {
+    with(|space| space.protect(address, len, protection))
+}
+
+/// Gives the content of a range up: its pages read as zeroes again (madvise(2), `MADV_DONTNEED`). The image's pages
+/// keep theirs.
+///
+/// # Errors
+/// [`MapError::Invalid`]; [`MapError::NoMemory`] if the range has a gap (as on Linux, after the rest was done).
+pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
+    with(|space| {
+        let range = page_range(address, len)?;
+        let parts = space.areas.overlapping(range.clone());
+        let parts: alloc::vec::Vec<_> = parts
+            .filter(|(_, area)| area.backing == Backing::Anonymous)
+            .map(|(start, area)| start.max(range.start)..area.end.min(range.end))
+            .collect();
+        for part in parts {
+            space.drop_frames(part);
+        }
+        if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) }
+    })
+}
+
+/// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
+pub fn brk(end: u64) -> u64 {
+    with(|space| space.set_brk(end))
+}
+
+/// What the address space holds.
+pub fn usage() -> MemoryUsage {
+    with(|space| MemoryUsage { committed: space.committed, resident: space.resident })
+}
+
+pub(super) fn map_kernel_page(address: u64) -> Option<()> {
+    with(|space| {
+        let frame = frames::alloc_zeroed()?;
+        // SAFETY: a fresh frame at an address that nothing else uses.
+        unsafe { space.tables.map(address, frame, Protection::READ_WRITE) }.ok()
+    })
+}
+
+pub(super) fn map_device(base: u64, physical: u64) -> Option<*mut u8> {
+    with(|space| {
+        // One page for each device register page, at a distance that mirrors physical addresses.
+        let address = base + (physical & 0x7f_ffff_f000);
+        // SAFETY: the caller names a device's page; it is outside RAM, so that nothing else maps it.
+        unsafe { space.tables.map_device(address, physical & !(PAGE_SIZE - 1)) }.ok()?;
+        Some((address + (physical & (PAGE_SIZE - 1))) as *mut u8)
+    })
+}
+
+/// The pages of a range. Empty, unaligned and wrapping ranges are invalid.
+fn page_range(address: u64, len: u64) -> Result<Range<u64>, MapError> {
+    if !address.is_multiple_of(PAGE_SIZE) || len == 0 {
+        return Err(MapError::Invalid);
+    }
+    let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::Invalid)?;
+    let end = address.checked_add(len).filter(|&end| end <= LOW_END).ok_or(MapError::Invalid)?;
+    Ok(address..end)
+}
+
+impl Space {
+    fn page_in(&mut self, address: u64, access: Access) -> Result<(), PageInError> {
+        if address >= LOW_END {
+            return Err(PageInError::Kernel);
+        }
+        let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
+        let protection = area.protection;
+        let allowed = match access {
+            Access::Read => protection.read,
+            Access::Write => protection.write,
+            Access::Execute => protection.execute,
+        };
+        if !allowed {
+            return Err(PageInError::Protected);
+        }
+        let page = address & !(PAGE_SIZE - 1);
+        if self.tables.get(page).is_some_and(|entry| entry.frame().is_some()) {
+            // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
+            return Ok(());
+        }
+        let frame = frames::alloc_zeroed().ok_or(PageInError::NoMemory)?;
+        // SAFETY: a fresh frame where nothing is mapped.
+        if unsafe { self.tables.map(page, frame, protection) }.is_err() {
+            // SAFETY: the frame was just allocated and is not mapped.
+            unsafe { frames::free(frame, 0) };
+            return Err(PageInError::NoMemory);
+        }
+        self.resident += PAGE_SIZE;
+        Ok(())
+    }
+
+    fn map(&mut self, request: Map) -> Result<u64, MapError> {
+        let len = request.len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
+        if len == 0 {
+            return Err(MapError::Invalid);
+        }
+        if request.protection.execute {
+            return Err(MapError::Denied);
+        }
+        let window = MMAP_MIN..STACK_TOP - STACK_SIZE - PAGE_SIZE;
+        let range = if request.fixed {
+            let range = page_range(request.address, len).map_err(|error| match error {
+                MapError::Invalid if request.address.is_multiple_of(PAGE_SIZE) => MapError::NoMemory,
+                error => error,
+            })?;
+            let free = self.areas.is_free(range.clone());
+            if request.no_replace && !free {
+                return Err(MapError::Exists);
+            }
+            if range.start < MMAP_MIN
+                || self.areas.overlapping(range.clone()).any(|(_, area)| area.backing == Backing::Image)
+            {
+                return Err(MapError::Denied);
+            }
+            range
+        } else {
+            let hint = request.address & !(PAGE_SIZE - 1);
+            let hinted = hint..hint.checked_add(len).unwrap_or(u64::MAX);
+            if hint >= window.start && hinted.end <= window.end && self.areas.is_free(hinted.clone()) {
+                hinted
+            } else {
+                let start = self.areas.find_gap(len, window).ok_or(MapError::NoMemory)?;
+                start..start + len
+            }
+        };
+        let area = Area {
+            end: range.end,
+            protection: request.protection,
+            backing: Backing::Anonymous,
+            no_reserve: request.no_reserve,
+        };
+        let promised = if request.protection.write && !request.no_reserve { len } else { 0 };
+        let given_up = self.areas.committed(range.clone());
+        self.check_commit(promised.saturating_sub(given_up))?;
+        self.clear(range.clone());
+        self.committed += promised;
+        self.areas.insert(range.start, area);
+        if request.populate && request.protection.read {
+            for page in range.clone().step_by(PAGE_SIZE as usize) {
+                // A page that is not to be had now is looked for again at its first touch (mmap(2), MAP_POPULATE).
+                let _ = self.page_in(page, Access::Read);
+            }
+        }
+        Ok(range.start)
+    }
+
+    fn check_commit(&self, more: u64) -> Result<(), MapError> {
+        match self.committed.checked_add(more) {
+            Some(total) if total <= self.commit_limit => Ok(()),
+            _ if more == 0 => Ok(()),
+            _ => Err(MapError::NoMemory),
+        }
+    }
+
+    fn protect(&mut self, address: u64, len: u64, protection: Protection) -> Result<(), MapError> {
+        if len == 0 && address.is_multiple_of(PAGE_SIZE) {
+            return Ok(());
+        }
+        let range = page_range(address, len)?;
+        if !self.areas.covers(range.clone()) {
+            return Err(MapError::NoMemory);
+        }
+        if protection.execute
+            && self.areas.overlapping(range.clone()).any(|(_, area)| !area.protection.execute)
+        {
+            return Err(MapError::Denied);
+        }
+        if protection.write && self.areas.overlapping(range.clone()).any(|(_, area)| area.protection.execute)
+        {
+            return Err(MapError::Denied);
+        }
+        let before = self.areas.committed(range.clone());
+        let after = self.areas.committed_if(range.clone(), protection);
+        self.check_commit(after.saturating_sub(before))?;
+        self.committed = self.committed + after - before;
+        for (start, area) in self.areas.remove(range.clone()) {
+            self.areas.insert(start, Area { protection, ..area });
+        }
+        self.for_each_page(range, |tables, page| {
+            // SAFETY: the program's own pages, at its own request.
+            unsafe { tables.protect(page, protection) };
+        });
+        Ok(())
+    }
+
+    fn set_brk(&mut self, end: u64) -> u64 {
+        let (start, old) = (self.brk.start, self.brk.end);
+        let old_page = old.next_multiple_of(PAGE_SIZE);
+        let Some(new_page) = end.checked_next_multiple_of(PAGE_SIZE) else { return old };
+        if end < start || new_page > STACK_TOP - STACK_SIZE {
+            return old;
+        }
+        if new_page > old_page {
+            let len = new_page - old_page;
+            if !self.areas.is_free(old_page..new_page) || self.check_commit(len).is_err() {
+                return old;
+            }
+            let protection = Protection::READ_WRITE;
+            let area = Area { end: new_page, protection, backing: Backing::Anonymous, no_reserve: false };
+            self.areas.insert(old_page, area);
+            self.committed += len;
+        } else if new_page < old_page {
+            self.clear(new_page..old_page);
+        }
+        self.brk.end = end;
+        end
+    }
+
+    /// Takes areas and frames out of a range.
+    fn clear(&mut self, range: Range<u64>) {
+        self.committed -= self.areas.committed(range.clone());
+        if !self.areas.remove(range.clone()).is_empty() {
+            self.drop_frames(range);
+        }
+    }
+
+    fn drop_frames(&mut self, range: Range<u64>) {
+        let mut dropped = 0;
+        self.for_each_page(range, |tables, page| {
+            // SAFETY: the program gives the page up; anonymous frames are mapped once.
+            unsafe {
+                if let Some(frame) = tables.unmap(page).and_then(|entry| entry.held_frame()) {
+                    frames::free(frame, 0);
+                    dropped += PAGE_SIZE;
+                }
+            }
+        });
+        self.resident -= dropped;
+    }
+
+    /// Calls `f` for the pages of a range, skipping what has no tables: a huge reservation costs a step per 2 MiB.
+    fn for_each_page(&mut self, range: Range<u64>, mut f: impl FnMut(&mut PageTables, u64)) {
+        let mut page = range.start;
+        while page < range.end {
+            let next = self.tables.next_table(page);
+            if next > page {
+                page = next;
+                continue;
+            }
+            f(&mut self.tables, page);
+            page += PAGE_SIZE;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Which addresses of the program's half are in use, and for what: mmap(2)'s book-keeping, without page tables.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::arch::current::paging::{PAGE_SIZE, Protection};
+
+/// What backs an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Zero-filled at first touch.
+    Anonymous,
+    /// The image's own segments: there from the start, never given back.
+    Image,
+}
+
+/// One area: addresses with one protection and one backing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// First address behind.
+    pub end: u64,
+    /// What may be done with its pages.
+    pub protection: Protection,
+    /// Where its content comes from.
+    pub backing: Backing,
+    /// Not counted against RAM until touched (`MAP_NORESERVE`, stacks).
+    pub no_reserve: bool,
+}
+
+impl Area {
+    /// Whether its pages are promised: counted against RAM as soon as they may be written.
+    fn committed(&self) -> bool {
+        self.protection.write && !self.no_reserve && self.backing == Backing::Anonymous
+    }
+}
+
+/// The areas, by start address, never overlapping; all bounds are multiples of the page size.
+#[derive(Default)]
+pub struct Areas {
+    map: BTreeMap<u64, Area>,
+}
+
+impl Areas {
+    /// No areas.
+    pub const fn new() -> Self {
+        Self { map: BTreeMap::new() }
+    }
+
+    /// The area that holds `address`, with its start.
+    pub fn find(&self, address: u64) -> Option<(u64, &Area)> {
+        let (&start, area) = self.map.range(..=address).next_back()?;
+        (address < area.end).then_some((start, area))
+    }
+
+    /// The areas that touch `range`, ascending.
+    pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &Area)> {
+        let first = self.find(range.start).map_or(range.start, |(start, _)| start);
+        self.map.range(first..range.end.max(first)).map(|(&start, area)| (start, area))
+    }
+
+    /// Whether nothing is in `range`.
+    pub fn is_free(&self, range: Range<u64>) -> bool {
+        self.overlapping(range).next().is_none()
+    }
+
+    /// The highest gap of `len` bytes inside `within`; top-down, as Linux places mappings. Walks the areas above it.
+    pub fn find_gap(&self, len: u64, within: Range<u64>) -> Option<u64> {
+        let mut top = within.end;
+        for (&start, area) in self.map.range(..within.end).rev() {
+            if let Some(candidate) = top.checked_sub(len)
+                && candidate >= area.end.max(within.start)
+            {
+                return Some(candidate);
+            }
+            top = top.min(start);
+            if top <= within.start {
+                return None;
+            }
+        }
+        top.checked_sub(len).filter(|&candidate| candidate >= within.start)
+    }
+
+    /// Adds an area. The range must be free; joined with its neighbours where they are alike.
+    pub fn insert(&mut self, start: u64, mut area: Area) {
+        debug_assert!(
+            start < area.end && start.is_multiple_of(PAGE_SIZE) && area.end.is_multiple_of(PAGE_SIZE)
+        );
+        debug_assert!(self.is_free(start..area.end));
+        if let Some(next) = self.map.get(&area.end)
+            && (Area { end: area.end, ..*next }) == area
+        {
+            let end = next.end;
+            self.map.remove(&area.end);
+            area.end = end;
+        }
+        if let Some((_, before)) = self.map.range_mut(..start).next_back()
+            && before.end == start
+            && (Area { end: area.end, ..*before }) == area
+        {
+            before.end = area.end;
+            return;
+        }
+        self.map.insert(start, area);
+    }
+
+    /// Takes out whatever is in `range`, splitting areas at its ends; returns what was taken.
+    pub fn remove(&mut self, range: Range<u64>) -> Vec<(u64, Area)> {
+        self.split_at(range.start);
+        self.split_at(range.end);
+        let starts: Vec<u64> = self.map.range(range).map(|(&start, _)| start).collect();
+        starts.into_iter().filter_map(|start| Some((start, self.map.remove(&start)?))).collect()
+    }
+
+    /// Whether `range` is covered without a gap.
+    pub fn covers(&self, range: Range<u64>) -> bool {
+        let mut at = range.start;
+        for (start, area) in self.overlapping(range.clone()) {
+            if start > at {
+                return false;
+            }
+            at = area.end;
+        }
+        at >= range.end
+    }
+
+    /// Bytes in `range` that are promised to the program.
+    pub fn committed(&self, range: Range<u64>) -> u64 {
+        self.overlapping(range.clone())
+            .filter(|(_, area)| area.committed())
+            .map(|(start, area)| area.end.min(range.end) - start.max(range.start))
+            .sum()
+    }
+
+    /// Bytes in `range` that would be promised if its areas had `protection`.
+    pub fn committed_if(&self, range: Range<u64>, protection: Protection) -> u64 {
+        self.overlapping(range.clone())
+            .filter(|(_, area)| Area { protection, ..**area }.committed())
+            .map(|(start, area)| area.end.min(range.end) - start.max(range.start))
+            .sum()
+    }
+
+    fn split_at(&mut self, address: u64) {
+        if let Some((start, area)) = self.find(address).map(|(start, area)| (start, *area))
+            && start < address
+        {
+            self.map.insert(start, Area { end: address, ..area });
+            self.map.insert(address, area);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const P: u64 = PAGE_SIZE;
+
+    fn area(end: u64) -> Area {
+        Area {
+            end: end * P,
+            protection: Protection::READ_WRITE,
+            backing: Backing::Anonymous,
+            no_reserve: false,
+        }
+    }
+
+    fn areas(ranges: &[(u64, u64)]) -> Areas {
+        let mut areas = Areas::new();
+        for &(start, end) in ranges {
+            areas.insert(start * P, area(end));
+        }
+        areas
+    }
+
+    fn ranges(areas: &Areas) -> Vec<(u64, u64)> {
+        areas.map.iter().map(|(start, area)| (start / P, area.end / P)).collect()
+    }
+
+    #[test]
+    fn neighbours_that_are_alike_join() {
+        assert_eq!(ranges(&areas(&[(1, 2), (3, 4), (2, 3)])), vec![(1, 4)]);
+        let mut unlike = areas(&[(1, 2)]);
+        unlike.insert(2 * P, Area { protection: Protection::NONE, ..area(3) });
+        assert_eq!(ranges(&unlike), vec![(1, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn removal_splits() {
+        let mut areas = areas(&[(1, 10)]);
+        let taken = areas.remove(3 * P..5 * P);
+        assert_eq!(taken, vec![(3 * P, area(5))]);
+        assert_eq!(ranges(&areas), vec![(1, 3), (5, 10)]);
+        assert!(areas.remove(3 * P..5 * P).is_empty());
+        assert!(areas.is_free(3 * P..5 * P));
+        assert!(!areas.is_free(2 * P..5 * P));
+    }
+
+    #[test]
+    fn gaps_are_found_from_the_top() {
+        let areas = areas(&[(10, 20), (30, 40)]);
+        assert_eq!(areas.find_gap(5 * P, P..50 * P), Some(45 * P));
+        assert_eq!(areas.find_gap(10 * P, P..50 * P), Some(40 * P));
+        assert_eq!(areas.find_gap(10 * P, P..45 * P), Some(20 * P));
+        assert_eq!(areas.find_gap(10 * P, 21 * P..45 * P), None);
+        assert_eq!(areas.find_gap(9 * P, P..35 * P), Some(21 * P));
+        assert_eq!(areas.find_gap(11 * P, P..45 * P), None);
+        assert_eq!(areas.find_gap(9 * P, P..25 * P), Some(P));
+        assert_eq!(Areas::new().find_gap(9 * P, P..10 * P), Some(P));
+        assert_eq!(Areas::new().find_gap(10 * P, P..10 * P), None);
+    }
+
+    #[test]
+    fn cover_and_commit_are_counted_by_the_byte() {
+        let mut areas = areas(&[(1, 3), (5, 7)]);
+        assert!(areas.covers(P..3 * P) && !areas.covers(P..6 * P) && !areas.covers(4 * P..6 * P));
+        assert_eq!(areas.committed(2 * P..6 * P), 2 * P);
+        areas.insert(3 * P, Area { protection: Protection::NONE, ..area(5) });
+        assert!(areas.covers(P..7 * P));
+        assert_eq!(areas.committed(0..10 * P), 4 * P);
+        assert_eq!(areas.committed_if(0..10 * P, Protection::READ_WRITE), 6 * P);
+    }
+}

@@ -1,0 +1,118 @@
+//! Program memory, as the kernel reads and writes it.
+//!
+//! An address from the program is a claim. These functions refuse what is not the program's half or is the kernel's own
+//! memory in it, page in what is promised, and return [`Fault`] for the rest.
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
+
+use crate::arch::current::paging::LOW_END;
+use crate::arch::current::{percpu, uaccess};
+use crate::mm::{self, Access};
+
+/// The program named memory that it may not use in this way (EFAULT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+/// Types of which every bit pattern is a value: what may be read from a program's memory as it is.
+///
+/// # Safety
+/// Any octets of the type's size are a valid value, and it has no padding (its octets are written to the program).
+pub unsafe trait Plain: Copy {}
+
+macro_rules! plain {
+    ($($kind:ty),*) => { $(
+        // SAFETY: integers have no invalid values and no padding.
+        unsafe impl Plain for $kind {}
+    )* };
+}
+plain!(u8, u16, u32, u64, i32, i64, usize);
+// SAFETY: as its elements.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+fn check(address: u64, len: usize) -> Result<(), Fault> {
+    let end = address.checked_add(len as u64).ok_or(Fault)?;
+    if end > LOW_END || mm::image::holds_kernel(address..end) { Err(Fault) } else { Ok(()) }
+}
+
+/// Fills `to` from program memory.
+///
+/// # Errors
+/// [`Fault`]; part of `to` may be filled.
+pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
+    check(from, to.len())?;
+    let mut done = 0;
+    loop {
+        let rest = &mut to[done..];
+        // SAFETY: `rest` is the kernel's side; the other was checked to be in the program's half.
+        let left = unsafe { uaccess::copy(rest.as_mut_ptr(), (from + done as u64) as *const u8, rest.len()) };
+        done = to.len() - left;
+        if left == 0 {
+            return Ok(());
+        }
+        page_in_fault(Access::Read)?;
+    }
+}
+
+/// Copies octets to program memory.
+///
+/// # Errors
+/// [`Fault`]; some of the octets may have been written.
+pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
+    check(to, from.len())?;
+    let mut done = 0;
+    loop {
+        let rest = &from[done..];
+        // SAFETY: as in `read_bytes`, the other way round.
+        let left = unsafe { uaccess::copy((to + done as u64) as *mut u8, rest.as_ptr(), rest.len()) };
+        done = from.len() - left;
+        if left == 0 {
+            return Ok(());
+        }
+        page_in_fault(Access::Write)?;
+    }
+}
+
+/// Backs the page that the last copy missed.
+fn page_in_fault(access: Access) -> Result<(), Fault> {
+    let address = percpu::this().uaccess_fault.load(Ordering::Relaxed);
+    mm::page_in(address, access).map_err(|_| Fault)
+}
+
+/// Reads a value.
+///
+/// # Errors
+/// [`Fault`].
+pub fn read<T: Plain>(from: u64) -> Result<T, Fault> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the octets are initialised (to zero), and `T: Plain` takes any.
+    unsafe {
+        let octets = core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>());
+        read_bytes(from, octets)?;
+        Ok(value.assume_init())
+    }
+}
+
+/// Writes a value.
+///
+/// # Errors
+/// [`Fault`].
+pub fn write<T: Plain>(to: u64, value: T) -> Result<(), Fault> {
+    // SAFETY: `T: Plain` has no padding, so that all its octets are initialised.
+    let octets = unsafe { core::slice::from_raw_parts((&raw const value).cast(), size_of::<T>()) };
+    write_bytes(to, octets)
+}
+
+/// Reads a string that ends with a zero octet, without it, into `to`.
+///
+/// # Errors
+/// `Err(None)`: no zero octet in the first `to.len()`; `Err(Some(Fault))`.
+pub fn read_cstr(from: u64, to: &mut [u8]) -> Result<usize, Option<Fault>> {
+    for (i, octet) in to.iter_mut().enumerate() {
+        *octet = read::<u8>(from.checked_add(i as u64).ok_or(Some(Fault))?).map_err(Some)?;
+        if *octet == 0 {
+            return Ok(i);
+        }
+    }
+    Err(None)
+}

@@ -1,0 +1,64 @@
+//! Error numbers (errno(3); values of x86_64 and aarch64).
+
+use kernel::mm::MapError;
+use kernel::sched::NoMemory;
+use kernel::uaccess::Fault;
+
+/// An error number, positive as in `errno`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub u16);
+
+macro_rules! errno {
+    ($($name:ident = $value:literal;)*) => {
+        $(#[doc = concat!("`", stringify!($name), "`.")] pub const $name: Errno = Errno($value);)*
+    };
+}
+
+errno! {
+    EPERM = 1;
+    ENOENT = 2;
+    ESRCH = 3;
+    EINTR = 4;
+    EIO = 5;
+    EBADF = 9;
+    EAGAIN = 11;
+    ENOMEM = 12;
+    EACCES = 13;
+    EFAULT = 14;
+    EEXIST = 17;
+    ENODEV = 19;
+    EINVAL = 22;
+    ENOTTY = 25;
+    ESPIPE = 29;
+    EROFS = 30;
+    ERANGE = 34;
+    ENAMETOOLONG = 36;
+    ENOSYS = 38;
+    ETIMEDOUT = 110;
+}
+
+impl From<Fault> for Errno {
+    fn from(_: Fault) -> Self {
+        EFAULT
+    }
+}
+
+impl From<NoMemory> for Errno {
+    fn from(_: NoMemory) -> Self {
+        ENOMEM
+    }
+}
+
+impl From<MapError> for Errno {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Invalid => EINVAL,
+            MapError::NoMemory => ENOMEM,
+            MapError::Exists => EEXIST,
+            MapError::Denied => EACCES,
+        }
+    }
+}
+
+/// What a handler returns: the value for rax, or an error.
+pub type Result = core::result::Result<u64, Errno>;

@@ -1,0 +1,23 @@
+//! The Linux system-call ABI: what libc, and with it every program, stands on.
+//!
+//! A call arrives in [`table`], which is data and documentation at once, goes to the handler in its family's file, and
+//! from there to a kernel object. Handlers read like the man page: convert arguments, call one thing, return. What is
+//! not implemented returns `ENOSYS` and is named once in the log. Nothing here assumes ring 0: registers in, result out,
+//! memory by `kernel::uaccess`.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod errno;
+pub mod file;
+pub mod futex;
+pub mod info;
+pub mod memory;
+pub mod process;
+pub mod signal;
+pub mod start;
+pub mod table;
+pub mod thread;
+pub mod time;

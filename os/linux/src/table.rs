@@ -1,0 +1,185 @@
+//! The table of system calls (x86_64 numbers). One row: number, name, arguments, handler, state, and for a partial call
+//! what is missing. `cargo xtask syscalls` prints it as docs/syscalls.md.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use kernel::arch::current::vectors::TrapFrame;
+
+use crate::errno::{ENOSYS, Errno, Result};
+use crate::{file, futex, info, memory, process, signal, thread, time};
+
+/// How much of a call works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As on Linux, as far as it applies to one process.
+    Full,
+    /// Works, but for what the text says.
+    Partial(&'static str),
+    /// `ENOSYS` on purpose; the text says why.
+    Refused(&'static str),
+}
+
+/// One row, as documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Number on x86_64.
+    pub number: u64,
+    /// Name, as in its man page.
+    pub name: &'static str,
+    /// State.
+    pub state: State,
+}
+
+/// A register as an argument's type: the low bits, as the kernel of Linux takes them.
+trait Argument {
+    fn from_register(register: u64) -> Self;
+}
+
+macro_rules! argument {
+    ($($kind:ty),*) => { $(impl Argument for $kind {
+        fn from_register(register: u64) -> Self {
+            register as $kind
+        }
+    })* };
+}
+argument!(u64, u32, i32, i64, usize);
+
+macro_rules! syscalls {
+    ($($number:literal $name:ident($($argument:ident),*) => $family:ident::$handler:ident,
+       $state:ident $($gap:literal)?;)*) => {
+        /// The table, ascending.
+        pub const ROWS: &[Row] = &[$(Row {
+            number: $number,
+            name: stringify!($name),
+            state: syscalls!(@state $state $($gap)?),
+        }),*];
+
+        /// Carries out a call. `None`: no such row.
+        fn dispatch(number: u64, frame: &mut TrapFrame) -> Option<Result> {
+            let mut registers = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9].into_iter();
+            let mut next = || registers.next().unwrap_or(0);
+            Some(match number {
+                $($number => {
+                    $(let $argument = next();)*
+                    syscalls!(@call frame, $family::$handler, $($argument),*)
+                })*
+                _ => return None,
+            })
+        }
+    };
+    (@call $frame:ident, thread::clone, $($argument:ident),*) => {
+        thread::clone($frame, $(Argument::from_register($argument)),*)
+    };
+    (@call $frame:ident, thread::clone3, $($argument:ident),*) => {
+        thread::clone3($frame, $(Argument::from_register($argument)),*)
+    };
+    (@call $frame:ident, $family:ident::$handler:ident, $($argument:ident),*) => {
+        $family::$handler($(Argument::from_register($argument)),*)
+    };
+    (@state full) => { State::Full };
+    (@state partial $gap:literal) => { State::Partial($gap) };
+    (@state refused $gap:literal) => { State::Refused($gap) };
+}
+
+syscalls! {
+    0 read(fd, buf, count) => file::read, partial "the console only";
+    1 write(fd, buf, count) => file::write, partial "the console only";
+    3 close(fd) => file::close, full;
+    5 fstat(fd, statbuf) => file::fstat, partial "the console only";
+    7 poll(fds, nfds, timeout) => file::poll, partial "the console only; input is looked for every 10 ms";
+    8 lseek(fd, offset, whence) => file::lseek, full;
+    9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
+        partial "anonymous memory only; no new executable pages";
+    10 mprotect(addr, len, prot) => memory::mprotect, partial "no new executable pages (EACCES)";
+    11 munmap(addr, length) => memory::munmap, partial "the image's own pages stay (EACCES)";
+    12 brk(addr) => memory::brk, full;
+    13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction,
+        partial "handlers are recorded and not run yet";
+    14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask,
+        partial "recorded; signals are not queued yet";
+    16 ioctl(fd, op, argp) => file::ioctl, partial "ENOTTY: the console is no terminal yet";
+    19 readv(fd, iov, iovcnt) => file::readv, partial "the console only";
+    20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
+    24 sched_yield() => thread::sched_yield, full;
+    28 madvise(addr, length, advice) => memory::madvise,
+        partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
+    35 nanosleep(duration, rem) => time::nanosleep, partial "not interrupted by signals";
+    39 getpid() => process::getpid, full;
+    56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
+    60 exit(status) => thread::exit, full;
+    62 kill(pid, sig) => signal::kill, partial "own process; default actions only";
+    63 uname(buf) => info::uname, full;
+    72 fcntl(fd, op, arg) => file::fcntl, partial "F_GETFD, F_SETFD, F_GETFL";
+    79 getcwd(buf, size) => file::getcwd, partial "always /";
+    89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no files yet (ENOENT)";
+    96 gettimeofday(tv, tz) => time::gettimeofday, full;
+    99 sysinfo(info) => info::sysinfo, partial "loads are 0";
+    102 getuid() => process::getuid, full;
+    104 getgid() => process::getuid, full;
+    107 geteuid() => process::getuid, full;
+    108 getegid() => process::getuid, full;
+    110 getppid() => process::getppid, full;
+    131 sigaltstack(ss, old_ss) => signal::sigaltstack, partial "recorded; handlers are not run yet";
+    157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl, partial "PR_SET_NAME and PR_GET_NAME";
+    158 arch_prctl(op, addr) => process::arch_prctl, partial "ARCH_SET_FS and ARCH_GET_FS: %gs is the kernel's";
+    186 gettid() => thread::gettid, full;
+    200 tkill(tid, sig) => signal::tkill, partial "default actions only";
+    201 time(tloc) => time::time, full;
+    202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
+        partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
+    204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, partial "one CPU";
+    218 set_tid_address(tidptr) => thread::set_tid_address, full;
+    228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
+    229 clock_getres(clock, res) => time::clock_getres, full;
+    230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, partial "not interrupted by signals";
+    231 exit_group(status) => process::exit_group, full;
+    234 tgkill(tgid, tid, sig) => signal::tgkill, partial "default actions only";
+    257 openat(dirfd, path, flags, mode) => file::openat, partial "there are no files yet (ENOENT, EROFS)";
+    262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "the console only";
+    273 set_robust_list(head, len) => thread::set_robust_list, partial "recorded by nobody: robust mutexes are not recovered";
+    302 prlimit64(pid, resource, new_limit, old_limit) => process::prlimit64, partial "limits can be read";
+    309 getcpu(cpu, node, unused) => thread::getcpu, full;
+    318 getrandom(buf, buflen, flags) => info::getrandom, full;
+    334 rseq(rseq, rseq_len, flags, sig) => thread::rseq, refused "libc does without";
+    435 clone3(cl_args, size) => thread::clone3, partial "threads only: no fork, no vfork";
+}
+
+/// Calls that were named in the log: a bit a number.
+static NAMED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// Names a call once: `what` is missing.
+pub(crate) fn name_once(number: u64, what: core::fmt::Arguments<'_>) {
+    let Some(word) = NAMED.get((number / 64) as usize) else {
+        kernel::log!(Warn, "{what}");
+        return;
+    };
+    let bit = 1 << (number % 64);
+    if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        kernel::log!(Warn, "{what}");
+    }
+}
+
+/// Carries out the call that `frame` holds, result in `rax`. The entry from the program.
+#[expect(unsafe_code, reason = "the symbol by which kernel/arch calls this crate, which it does not know")]
+#[unsafe(no_mangle)]
+pub fn linux_syscall(frame: &mut TrapFrame) {
+    let number = frame.error;
+    let result = dispatch(number, frame).unwrap_or_else(|| {
+        name_once(number, format_args!("system call {number} is not implemented (ENOSYS)"));
+        Err(ENOSYS)
+    });
+    frame.rax = match result {
+        Ok(value) => value,
+        Err(Errno(errno)) => (-i64::from(errno)) as u64,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_ascend() {
+        assert!(ROWS.windows(2).all(|pair| pair[0].number < pair[1].number));
+    }
+}

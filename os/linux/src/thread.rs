@@ -1,0 +1,157 @@
+//! Threads: clone(2) and what belongs to it.
+
+use core::sync::atomic::Ordering;
+
+use kernel::arch::current::context;
+use kernel::arch::current::paging::LOW_END;
+use kernel::arch::current::vectors::TrapFrame;
+use kernel::{exit, sched, uaccess};
+
+use crate::errno::{EINVAL, ENOSYS, EPERM, ESRCH, Result};
+use crate::futex;
+use crate::process::PID;
+use crate::table::name_once;
+
+const CLONE_VM: u64 = 0x100;
+const CLONE_SIGHAND: u64 = 0x800;
+const CLONE_THREAD: u64 = 0x1_0000;
+const CLONE_SETTLS: u64 = 0x8_0000;
+const CLONE_PARENT_SETTID: u64 = 0x10_0000;
+const CLONE_CHILD_CLEARTID: u64 = 0x20_0000;
+const CLONE_CHILD_SETTID: u64 = 0x100_0000;
+
+/// What both forms of clone ask for.
+struct Request {
+    flags: u64,
+    stack_top: u64,
+    parent_tid: u64,
+    child_tid: u64,
+    tls: u64,
+}
+
+/// clone(2), with the arguments' order of x86_64.
+pub fn clone(frame: &TrapFrame, flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64) -> Result {
+    // The low octet is the signal at the child's end: of no meaning for a thread.
+    start(frame, Request { flags: flags & !0xff, stack_top: stack, parent_tid, child_tid, tls })
+}
+
+/// clone3(2).
+pub fn clone3(frame: &TrapFrame, args: u64, size: usize) -> Result {
+    const SIZE_V0: usize = 64;
+    if size < SIZE_V0 {
+        return Err(EINVAL);
+    }
+    // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
+    let [flags, _, child_tid, parent_tid, _, stack, stack_size, tls] = uaccess::read::<[u64; 8]>(args)?;
+    if (stack == 0) != (stack_size == 0) {
+        return Err(EINVAL);
+    }
+    let stack_top = stack.checked_add(stack_size).ok_or(EINVAL)?;
+    start(frame, Request { flags, stack_top, parent_tid, child_tid, tls })
+}
+
+fn start(frame: &TrapFrame, request: Request) -> Result {
+    const THREAD: u64 = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD;
+    if request.flags & CLONE_THREAD != 0 && request.flags & CLONE_SIGHAND == 0
+        || request.flags & CLONE_SIGHAND != 0 && request.flags & CLONE_VM == 0
+    {
+        return Err(EINVAL);
+    }
+    if request.flags & THREAD != THREAD {
+        name_once(
+            57,
+            format_args!("a new process (fork, vfork, posix_spawn) is not possible in one image (ENOSYS)"),
+        );
+        return Err(ENOSYS);
+    }
+    if request.flags & CLONE_SETTLS != 0 && request.tls >= LOW_END {
+        return Err(EPERM);
+    }
+    let parent = sched::current();
+    let mut child_frame = frame.clone();
+    child_frame.rax = 0;
+    if request.stack_top != 0 {
+        child_frame.rsp = request.stack_top;
+    }
+    let fs_base = if request.flags & CLONE_SETTLS != 0 { request.tls } else { context::current_fs_base() };
+    let child = sched::prepare_spawn(child_frame, fs_base, parent.name(), true)?;
+    let tid = child.tid;
+    if request.flags & CLONE_PARENT_SETTID != 0 {
+        uaccess::write(request.parent_tid, tid)?;
+    }
+    if request.flags & CLONE_CHILD_SETTID != 0 {
+        // A fault here is the child's and of no consequence (Linux ignores it too).
+        let _ = uaccess::write(request.child_tid, tid);
+    }
+    if request.flags & CLONE_CHILD_CLEARTID != 0 {
+        child.clear_tid.store(request.child_tid, Ordering::Relaxed);
+    }
+    child.signals.lock().mask = parent.signals.lock().mask;
+    sched::start(&child);
+    Ok(u64::from(tid))
+}
+
+/// exit(2): ends the calling thread, and with the last one the image.
+pub fn exit(status: i32) -> Result {
+    let thread = sched::current();
+    if sched::count() == 1 {
+        exit::exit(status as u8);
+    }
+    let clear_tid = thread.clear_tid.load(Ordering::Relaxed);
+    if clear_tid != 0 && uaccess::write(clear_tid, 0u32).is_ok() {
+        futex::wake(clear_tid, 1, !0);
+    }
+    drop(thread);
+    sched::exit_current()
+}
+
+/// gettid(2).
+pub fn gettid() -> Result {
+    Ok(u64::from(sched::current().tid))
+}
+
+/// set_tid_address(2).
+pub fn set_tid_address(address: u64) -> Result {
+    let thread = sched::current();
+    thread.clear_tid.store(address, Ordering::Relaxed);
+    Ok(u64::from(thread.tid))
+}
+
+/// set_robust_list(2).
+pub fn set_robust_list(_head: u64, len: usize) -> Result {
+    // sizeof(struct robust_list_head)
+    if len == 24 { Ok(0) } else { Err(EINVAL) }
+}
+
+/// rseq(2).
+pub fn rseq(_rseq: u64, _len: u32, _flags: i32, _signature: u32) -> Result {
+    Err(ENOSYS)
+}
+
+/// sched_yield(2).
+pub fn sched_yield() -> Result {
+    sched::yield_now();
+    Ok(0)
+}
+
+/// sched_getaffinity(2); the system call returns the octets written.
+pub fn sched_getaffinity(pid: i32, size: u32, mask: u64) -> Result {
+    if pid != 0 && pid as u64 != PID && sched::find(pid as u32).is_none() {
+        return Err(ESRCH);
+    }
+    if size < 8 || !size.is_multiple_of(8) {
+        return Err(EINVAL);
+    }
+    uaccess::write(mask, 1u64)?;
+    Ok(8)
+}
+
+/// getcpu(2).
+pub fn getcpu(cpu: u64, node: u64, _unused: u64) -> Result {
+    for address in [cpu, node] {
+        if address != 0 {
+            uaccess::write(address, 0u32)?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,21 @@
+//! The prelinked kernel object: where kernel, drivers and operating system meet.
+//!
+//! Built as a static library with `--cfg includeos_metal`, then made into one relocatable object whose symbols are all
+//! local (host/cargo-includeos/build.rs). Without the cfg there is nothing here.
+
+#![cfg_attr(includeos_metal, no_std)]
+#![cfg(includeos_metal)]
+
+/// Where the boot stub arrives, on the boot stack, with the monitor's start info.
+#[unsafe(no_mangle)]
+extern "C" fn includeos_main(start_info: u64) -> ! {
+    kernel::console::register(drivers::uart::init());
+    // SAFETY: the first and only call, with what the stub got; a console is registered.
+    let booted = unsafe { kernel::entry::boot(start_info) };
+    linux::start::run(&booted)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    kernel::report::kernel_panic(info)
+}

@@ -185,7 +185,8 @@ pub fn exit_current() -> ! {
     let thread = current();
     thread.set_state(State::Dead);
     THREADS.lock().remove(&thread.tid);
-    drop(thread);
+    // The last reference, once `schedule` has let go of its own: the stack it stands on must outlive the switch.
+    QUEUE.lock().dead = Some(thread);
     schedule();
     unreachable!("a dead thread is not switched to")
 }
@@ -213,9 +214,6 @@ fn schedule() {
         from.cpu_ns.fetch_add(now - queue.started_ns.min(now), Ordering::Relaxed);
         queue.started_ns = now;
         queue.slice_end_ns = now + SLICE_NS;
-        if from.is(State::Dead) {
-            queue.dead = Some(from.clone());
-        }
         to
     };
     if Arc::ptr_eq(&from, &to) {

@@ -11,6 +11,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod bitmap;
 mod buddy;
 mod heap;
 mod size_class;

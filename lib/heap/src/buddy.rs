@@ -289,7 +289,7 @@ impl Buddy {
         }
     }
 
-    /// Frees a block of order `GROUP` at least and joins it with its buddies as far as they are free.
+    /// Frees the block around a frame, of order `GROUP` at least, and joins it with its buddies as far as they are free.
     #[inline(never)]
     fn put_block(&mut self, frame: usize, mut order: usize) {
         let mut index = frame >> order;
@@ -309,7 +309,7 @@ impl Buddy {
         if order >= GROUP {
             self.put_block(frame, order);
         } else if !self.put_in_group(frame, order) {
-            self.put_block(frame & !63, GROUP);
+            self.put_block(frame, GROUP);
         }
     }
 

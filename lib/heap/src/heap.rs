@@ -647,6 +647,23 @@ mod tests {
         layout(size, align)
     }
 
+    /// Checks what the heap promises itself about its lists.
+    fn check_lists(heap: &Heap) {
+        for class in &heap.classes {
+            let (mut prev, mut next, mut empty) = (None, class.partial, 0);
+            while let Some(slab) = next {
+                // SAFETY: in the list, hence live; the heap is not at work.
+                let header = unsafe { slab.as_ref() };
+                assert_eq!(header.prev, prev);
+                assert!(!header.full);
+                assert!(prev.is_none() || !header.is_exhausted(), "only the first may be exhausted");
+                empty += usize::from(header.used == 0);
+                (prev, next) = (next, header.next);
+            }
+            assert!(empty <= 1, "{empty} empty slabs");
+        }
+    }
+
     /// Random calls; overlap shows as a wrong fill. Leaves the heap trimmed.
     fn exercise(rng: &mut Rng, heap: &mut Heap, pages: &mut impl PageSource, steps: usize) {
         let mut live: Vec<Live> = Vec::new();
@@ -682,6 +699,7 @@ mod tests {
             }
             if step % 64 == 0 {
                 assert_eq!(heap.stats().objects, live.len());
+                check_lists(heap);
             }
             if rng.below(500) == 0 {
                 heap.trim(pages);
@@ -741,6 +759,7 @@ mod tests {
                 }
                 assert!(heap.stats().spare_bytes <= class.slab_bytes());
                 assert_eq!(heap.stats().slab_bytes, pages.bytes());
+                check_lists(&heap);
             }
             for old in live {
                 // SAFETY: `old` was live.

@@ -6,11 +6,11 @@
 //!
 //! Neither locks. Each is owned by one lock or one CPU, and a call never waits.
 #![no_std]
-#![warn(missing_docs)]
 
 #[cfg(test)]
 extern crate std;
 
+mod bitmap;
 mod buddy;
 mod heap;
 mod size_class;

@@ -120,6 +120,12 @@ impl Slab {
         count > 0
     }
 
+    /// Whether every object is in use.
+    #[cfg(test)]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.free.is_none() && self.fresh as usize + self.class.size() > self.class.slab_bytes()
+    }
+
     /// Panics unless `object` is in use in this slab, which is of this class. Walks the free list: for debug builds.
     ///
     /// # Safety

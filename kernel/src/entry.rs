@@ -37,7 +37,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     let start = match unsafe { pvh::StartInfo::read(start_info) } {
         Ok(start) => start,
         Err(error) => {
-            refuse(format_args!("not started by PVH ({error:?}): use a monitor that boots PVH kernels"))
+            refuse(format_args!("{error}"))
         }
     };
     // SAFETY: once, on boot's tables; the hand-over is the only thing in RAM besides the image.

@@ -9,8 +9,9 @@
 
 pub mod thread;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use sync::SpinLock;
@@ -28,8 +29,8 @@ const SLICE_NS: u64 = 4_000_000;
 
 struct RunQueue {
     ready: VecDeque<Arc<Thread>>,
-    /// Waiting threads with a deadline.
-    timers: BTreeMap<(u64, Tid), Arc<Thread>>,
+    /// Waiting threads with a deadline, the latest first.
+    timers: Vec<(u64, Arc<Thread>)>,
     idle: Option<Arc<Thread>>,
     /// Ended, but its stack was in use until the switch.
     dead: Option<Arc<Thread>>,
@@ -40,15 +41,15 @@ struct RunQueue {
 
 static QUEUE: SpinLock<RunQueue> = SpinLock::new(RunQueue {
     ready: VecDeque::new(),
-    timers: BTreeMap::new(),
+    timers: Vec::new(),
     idle: None,
     dead: None,
     started_ns: 0,
     slice_end_ns: 0,
 });
 
-/// All threads of the program that have not ended.
-static THREADS: SpinLock<BTreeMap<Tid, Arc<Thread>>> = SpinLock::new(BTreeMap::new());
+/// All threads of the program that have not ended, by number.
+static THREADS: SpinLock<Vec<Arc<Thread>>> = SpinLock::new(Vec::new());
 
 /// No memory for a thread's stack or state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,9 @@ pub fn current() -> Arc<Thread> {
 
 /// Finds a thread by its number.
 pub fn find(tid: Tid) -> Option<Arc<Thread>> {
-    THREADS.lock().get(&tid).cloned()
+    let threads = THREADS.lock();
+    let at = threads.binary_search_by_key(&tid, |thread| thread.tid).ok()?;
+    threads.get(at).cloned()
 }
 
 /// Time the current thread has been on a CPU, in nanoseconds.
@@ -128,7 +131,11 @@ pub fn prepare_spawn(
 
 /// Lets a prepared thread run.
 pub fn start(thread: &Arc<Thread>) {
-    THREADS.lock().insert(thread.tid, thread.clone());
+    {
+        let mut threads = THREADS.lock();
+        let at = threads.partition_point(|other| other.tid < thread.tid);
+        threads.insert(at, thread.clone());
+    }
     make_ready(thread.clone());
 }
 
@@ -149,15 +156,18 @@ pub fn prepare_wait() -> Arc<Thread> {
 pub fn wait(deadline_ns: Option<u64>) -> bool {
     let thread = current();
     if let Some(deadline) = deadline_ns {
-        QUEUE.lock().timers.insert((deadline, thread.tid), thread.clone());
+        let timers = &mut QUEUE.lock().timers;
+        let at = timers.partition_point(|(other, _)| *other > deadline);
+        timers.insert(at, (deadline, thread.clone()));
     }
     if thread.is(State::Waiting) {
         schedule();
     }
-    if let Some(deadline) = deadline_ns {
-        QUEUE.lock().timers.remove(&(deadline, thread.tid));
+    let timed_out = thread.timed_out.load(Ordering::Relaxed);
+    if deadline_ns.is_some() && !timed_out {
+        QUEUE.lock().timers.retain(|(_, other)| !Arc::ptr_eq(other, &thread));
     }
-    thread.timed_out.load(Ordering::Relaxed)
+    timed_out
 }
 
 /// Takes an announced wait back.
@@ -184,7 +194,7 @@ pub fn yield_now() {
 pub fn exit_current() -> ! {
     let thread = current();
     thread.set_state(State::Dead);
-    THREADS.lock().remove(&thread.tid);
+    THREADS.lock().retain(|other| !Arc::ptr_eq(other, &thread));
     // The last reference, once `schedule` has let go of its own: the stack it stands on must outlive the switch.
     QUEUE.lock().dead = Some(thread);
     schedule();
@@ -295,11 +305,12 @@ fn expire_timers() {
     loop {
         let due = {
             let mut queue = QUEUE.lock();
-            match queue.timers.first_entry() {
-                Some(entry) if entry.key().0 <= now => entry.remove(),
-                _ => break,
+            match queue.timers.last() {
+                Some((deadline, _)) if *deadline <= now => queue.timers.pop(),
+                _ => None,
             }
         };
+        let Some((_, due)) = due else { break };
         due.timed_out.store(true, Ordering::Relaxed);
         if !wake(&due) {
             due.timed_out.store(false, Ordering::Relaxed);
@@ -314,7 +325,7 @@ fn expire_timers() {
 /// Sets the timer to the next deadline, or to the end of the slice if another thread is ready.
 fn arm_timer() {
     let queue = QUEUE.lock();
-    let first = queue.timers.first_key_value().map(|(&(deadline, _), _)| deadline);
+    let first = queue.timers.last().map(|&(deadline, _)| deadline);
     let slice = (!queue.ready.is_empty()).then_some(queue.slice_end_ns);
     let next = match (first, slice) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -67,10 +67,10 @@ impl fmt::Display for CmdlineError {
         match self {
             Self::Unknown(word) => write!(
                 f,
-                "command line: {word:?} is no setting; settings are tsc_hz, wall_ns, argv0, env and log, \
+                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env and log, \
                  and the program's arguments come after `--`"
             ),
-            Self::Value { word, expected } => write!(f, "command line: {word:?}: expected {expected}"),
+            Self::Value { word, expected } => write!(f, "command line: \"{word}\": expected {expected}"),
             Self::Quote => write!(f, "command line: a double quote is not closed"),
             Self::Zero => write!(f, "command line: an argument holds a zero octet"),
         }

@@ -1,7 +1,7 @@
 //! futex(2). All futexes are private: there is one address space.
 
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use kernel::sched::thread::Thread;
 use kernel::{sched, uaccess};
@@ -12,13 +12,19 @@ use crate::table::name_once;
 use crate::time;
 
 struct Waiter {
+    address: u64,
     thread: Arc<Thread>,
     bitset: u32,
 }
 
-/// Who waits at which address, first come first. The lock covers the look at the word, too: a waker that changed it
-/// before cannot be missed.
-static WAITERS: SpinLock<BTreeMap<u64, VecDeque<Waiter>>> = SpinLock::new(BTreeMap::new());
+/// Who waits, in buckets by address, first come first. A bucket's lock covers the look at the word, too: a waker that
+/// changed it before cannot be missed.
+static BUCKETS: [SpinLock<Vec<Waiter>>; 64] = [const { SpinLock::new(Vec::new()) }; 64];
+
+fn bucket_index(address: u64) -> usize {
+    // Multiplicative hashing (Knuth, vol. 3 § 6.4): the top bits depend on all of the address.
+    ((address / 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
+}
 
 /// futex(2).
 pub fn futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) -> Result {
@@ -72,48 +78,41 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
     // Pages the word in, so that the look under the lock does not have to.
     uaccess::read::<u32>(uaddr)?;
     let thread = {
-        let mut waiters = WAITERS.lock();
+        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
         if uaccess::read::<u32>(uaddr)? != expected {
             return Err(EAGAIN);
         }
         let thread = sched::prepare_wait();
-        waiters.entry(uaddr).or_default().push_back(Waiter { thread: thread.clone(), bitset });
+        bucket.push(Waiter { address: uaddr, thread: thread.clone(), bitset });
         thread
     };
     if !sched::wait(deadline) {
         return Ok(0);
     }
-    // Still in a queue? Not necessarily that of `uaddr`: it may have been moved.
-    let mut waiters = WAITERS.lock();
-    waiters.retain(|_, queue| {
-        queue.retain(|waiter| !Arc::ptr_eq(&waiter.thread, &thread));
-        !queue.is_empty()
-    });
+    // Still in a bucket, and not necessarily that of `uaddr`: it may have been moved.
+    for bucket in &BUCKETS {
+        bucket.lock().retain(|waiter| !Arc::ptr_eq(&waiter.thread, &thread));
+    }
     Err(ETIMEDOUT)
 }
 
 /// Wakes up to `count` threads that wait at `uaddr` for any bit of `bitset`; returns how many.
 pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
-    let mut waiters = WAITERS.lock();
-    let Some(queue) = waiters.get_mut(&uaddr) else { return 0 };
     let mut woken = 0;
-    let mut i = 0;
-    // Linux wakes one even for a count of 0.
-    while i < queue.len() && woken < u64::from(count.max(1)) {
-        if queue[i].bitset & bitset == 0 {
-            i += 1;
-        } else if let Some(waiter) = queue.remove(i) {
+    BUCKETS[bucket_index(uaddr)].lock().retain(|waiter| {
+        // Linux wakes one even for a count of 0.
+        let wanted = waiter.address == uaddr && waiter.bitset & bitset != 0 && woken < u64::from(count.max(1));
+        if wanted {
             woken += u64::from(sched::wake(&waiter.thread));
         }
-    }
-    if queue.is_empty() {
-        waiters.remove(&uaddr);
-    }
+        !wanted
+    });
     woken
 }
 
+/// Wakes up to `wake_count` threads that wait at `uaddr` and has up to `requeue_count` others wait at `uaddr2`.
 fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expected: Option<u32>) -> Result {
-    if !uaddr2.is_multiple_of(4) || wake_count as i32 <= -1 || (requeue_count as i32) < 0 {
+    if !uaddr2.is_multiple_of(4) || (wake_count as i32) < 0 || (requeue_count as i32) < 0 {
         return Err(EINVAL);
     }
     if let Some(expected) = expected
@@ -121,23 +120,23 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
     {
         return Err(EAGAIN);
     }
-    let mut waiters = WAITERS.lock();
-    let Some(mut queue) = waiters.remove(&uaddr) else { return Ok(0) };
-    let mut woken = 0;
-    while woken < u64::from(wake_count) {
-        let Some(waiter) = queue.pop_front() else { break };
-        woken += u64::from(sched::wake(&waiter.thread));
-    }
-    let moved = queue.len().min(requeue_count as u32 as usize);
-    let to_move: VecDeque<Waiter> = queue.drain(..moved).collect();
-    if !to_move.is_empty() {
-        waiters.entry(uaddr2).or_default().extend(to_move);
-    }
-    if !queue.is_empty() {
-        let mut rest = queue;
-        let back = waiters.entry(uaddr).or_default();
-        rest.append(back);
-        *back = rest;
-    }
-    Ok(woken + moved as u64)
+    let (mut woken, mut moved) = (0, Vec::new());
+    BUCKETS[bucket_index(uaddr)].lock().retain(|waiter| {
+        if waiter.address != uaddr {
+            return true;
+        }
+        if woken < u64::from(wake_count) {
+            woken += u64::from(sched::wake(&waiter.thread));
+            return false;
+        }
+        if moved.len() < requeue_count as usize {
+            let (thread, bitset) = (waiter.thread.clone(), waiter.bitset);
+            moved.push(Waiter { address: uaddr2, thread, bitset });
+            return false;
+        }
+        true
+    });
+    let count = moved.len() as u64;
+    BUCKETS[bucket_index(uaddr2)].lock().append(&mut moved);
+    Ok(woken + count)
 }

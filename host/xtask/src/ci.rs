@@ -14,14 +14,15 @@ impl Ci {
     pub fn run(self) -> Result<()> {
         setup::ensure()?;
         let mut steps = ui::Steps::new("ci", test::STEPS + 2);
-        steps.run("lock file", || {
+        let lock = steps.run("lock file", || {
             let mut cargo = repo::cargo();
-            repo::output(cargo.args(["metadata", "--locked", "--format-version", "1"])).map(drop)
+            repo::output(cargo.args(["metadata", "--locked", "--format-version", "1"]))
         });
-        let tally = test::run_steps(&mut steps);
-        steps.run("demo", demo::show);
+        let mut tally = test::run_steps(&mut steps);
+        tally.count(lock);
+        tally.count(steps.run("demo", demo::show));
         let result = steps.close();
-        println!("{} passed, {} failed", tally.passed, tally.failed);
-        result
+        println!("{tally}");
+        Ok(result?)
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod ci;
 mod demo;
 mod metadata;
@@ -33,6 +34,7 @@ enum Command {
     Ci(ci::Ci),
     Demo(demo::Demo),
     Tidy(tidy::Tidy),
+    Bench(bench::Bench),
     Syscalls(syscalls::Syscalls),
 }
 
@@ -43,12 +45,15 @@ fn main() -> ExitCode {
         Command::Ci(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Tidy(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Syscalls(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            if !error.is::<ui::Reported>() {
+                eprintln!("xtask: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }

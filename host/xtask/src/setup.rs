@@ -28,9 +28,9 @@ impl Setup {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let done = install(&Missing::find(self.debugger), Talk::Full)?;
-        match done {
-            0 => println!("setup: everything is there"),
-            n => println!("setup: done, {n} things installed"),
+        match done.as_slice() {
+            [] => println!("setup: everything is there"),
+            names => println!("setup: done, installed {}", names.join(", ")),
         }
         Ok(())
     }
@@ -90,26 +90,27 @@ impl Missing {
     }
 }
 
-fn install(missing: &Missing, talk: Talk) -> Result<usize> {
-    let mut done = 0;
+/// Installs what is missing and returns its names.
+fn install(missing: &Missing, talk: Talk) -> Result<Vec<&'static str>> {
+    let mut done = Vec::new();
     if !missing.packages.is_empty() || missing.qemu.is_some() {
         let apt = Apt::new(talk)?;
         apt.get(&["update"])?;
         if !missing.packages.is_empty() {
             apt.install(&missing.packages)?;
-            done += missing.packages.len();
+            done.extend(&missing.packages);
         }
         if let Some(reason) = &missing.qemu {
             eprintln!("setup: {reason}");
             apt.install_qemu()?;
-            done += 1;
+            done.push("qemu-system-x86");
         }
     }
     for component in &missing.components {
         eprintln!("setup: rustup component add {component}");
         let mut rustup = Command::new("rustup");
         match ui::run(rustup.args(["component", "add", component]).current_dir(repo::root())) {
-            Ok(()) => done += 1,
+            Ok(()) => done.push(component),
             // Building and booting work without it; the step that needs it will say so again.
             Err(error) => eprintln!("setup: {component} could not be added, its checks will fail: {error:#}"),
         }

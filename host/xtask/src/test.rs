@@ -2,6 +2,7 @@
 
 use crate::{repo, setup, tidy, ui};
 use anyhow::{Result, bail};
+use std::fmt;
 
 /// Run all checks and tests
 ///
@@ -17,36 +18,39 @@ impl Test {
         let mut steps = ui::Steps::new("test", STEPS);
         let tally = run_steps(&mut steps);
         let result = steps.close();
-        // The very last line, whatever happened: the sum over all test programs.
-        println!("{} passed, {} failed", tally.passed, tally.failed);
-        result
+        println!("{tally}");
+        Ok(result?)
     }
 }
 
 /// Number of steps of [`run_steps`].
 pub const STEPS: usize = 4;
 
-/// Runs the steps, for `ci` as well.
+/// Runs the steps, for `ci` as well. The sum, to be printed last, counts each check as one test.
 pub fn run_steps(steps: &mut ui::Steps) -> Tally {
-    steps.run("format", || ui::run(repo::cargo().args(["fmt", "--all", "--check"])));
-    steps.run("lints", || {
+    let mut tally = Tally::default();
+    tally.count(steps.run("format", || ui::run(repo::cargo().args(["fmt", "--all", "--check"]))));
+    tally.count(steps.run("lints", || {
         let mut cargo = repo::cargo();
         ui::run(cargo.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
-    });
-    steps.run("tidy", tidy::check);
-    let mut tally = Tally::default();
-    steps.run("tests", || {
+    }));
+    tally.count(steps.run("tidy", tidy::check));
+    let mut tests = Tally::default();
+    let result = steps.run("tests", || {
         let mut cargo = repo::cargo();
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        let ok = ui::run_watched(&mut cargo, |line| tally.add(line))?;
-        match (ok, tally.failed) {
+        let ok = ui::run_watched(&mut cargo, |line| tests.add(line))?;
+        match (ok, tests.failed) {
             (true, _) => Ok(()),
             (false, 0) => bail!("a test program was not built or did not run to its end, see above"),
             (false, 1) => bail!("a test failed, see above"),
             (false, n) => bail!("{n} tests failed, see above"),
         }
     });
-    tally
+    if result.is_none() && tests.failed == 0 {
+        tests.failed = 1;
+    }
+    Tally { passed: tally.passed + tests.passed, failed: tally.failed + tests.failed }
 }
 
 /// Tests that ran, summed over test programs.
@@ -58,7 +62,21 @@ pub struct Tally {
     pub failed: u64,
 }
 
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
 impl Tally {
+    /// Adds a check that passed, or failed.
+    pub fn count<T>(&mut self, result: Option<T>) {
+        match result {
+            Some(_) => self.passed += 1,
+            None => self.failed += 1,
+        }
+    }
+
     /// Adds what a line of `cargo test` says, if it is a summary.
     fn add(&mut self, line: &str) {
         let Some((_, summary)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))

@@ -2,6 +2,7 @@
 
 use crate::repo;
 use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -41,22 +42,30 @@ impl Steps {
         }
     }
 
-    /// The closing line, and an error if a step failed.
-    pub fn close(self) -> Result<()> {
-        let seconds = self.started.elapsed().as_secs();
-        if self.failed.is_empty() {
-            println!("{}: {} steps passed in {seconds} s", self.command, self.done);
+    /// Prints the closing line. An error if a step failed.
+    pub fn close(self) -> Result<(), Reported> {
+        let Self { command, done, failed, started, .. } = self;
+        let seconds = started.elapsed().as_secs();
+        if failed.is_empty() {
+            println!("{command}: {done} steps passed in {seconds} s");
             return Ok(());
         }
-        bail!(
-            "{}: {} of {} steps failed: {}",
-            self.command,
-            self.failed.len(),
-            self.done,
-            self.failed.join(", ")
-        )
+        println!("{command}: {} of {done} steps FAILED in {seconds} s: {}", failed.len(), failed.join(", "));
+        Err(Reported)
     }
 }
+
+/// A failure that the user was told of already.
+#[derive(Debug)]
+pub struct Reported;
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("see above")
+    }
+}
+
+impl std::error::Error for Reported {}
 
 /// Runs a command whose output is for the reader.
 pub fn run(command: &mut Command) -> Result<()> {

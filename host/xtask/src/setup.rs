@@ -123,7 +123,8 @@ fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn qemu_version() -> Option<(u32, u32)> {
+/// Major and minor version of the QEMU that is used. `None`: there is none.
+pub fn qemu_version() -> Option<(u32, u32)> {
     let program = std::env::var_os("QEMU").filter(|name| !name.is_empty());
     let mut qemu = Command::new(program.unwrap_or_else(|| "qemu-system-x86_64".into()));
     let text = repo::output(qemu.arg("--version")).ok()?;

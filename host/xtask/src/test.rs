@@ -3,6 +3,7 @@
 use crate::{repo, setup, tidy, ui};
 use anyhow::{Result, bail};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Run all checks and tests
 ///
@@ -29,7 +30,7 @@ pub const STEPS: usize = 4;
 /// Runs the steps, for `ci` as well. The sum, to be printed last, counts each check as one test.
 pub fn run_steps(steps: &mut ui::Steps) -> Tally {
     let mut tally = Tally::default();
-    tally.count(steps.run("format", || ui::run(repo::cargo().args(["fmt", "--all", "--check"]))));
+    tally.count(steps.run("format", check_format));
     tally.count(steps.run("lints", || {
         let mut cargo = repo::cargo();
         ui::run(cargo.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -51,6 +52,19 @@ pub fn run_steps(steps: &mut ui::Steps) -> Tally {
         tests.failed = 1;
     }
     Tally { passed: tally.passed + tests.passed, failed: tally.failed + tests.failed }
+}
+
+/// The workspace, and the examples, which are projects of their own.
+fn check_format() -> Result<()> {
+    let mut folders = vec![repo::root()];
+    let is_example = |path: &&PathBuf| path.starts_with("examples") && path.ends_with("Cargo.toml");
+    folders.extend(
+        repo::files()?.iter().filter(is_example).map(|path| repo::root().join(path).with_file_name("")),
+    );
+    for folder in folders {
+        ui::run(repo::cargo().args(["fmt", "--all", "--check"]).current_dir(folder))?;
+    }
+    Ok(())
 }
 
 /// Tests that ran, summed over test programs.

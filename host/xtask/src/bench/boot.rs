@@ -6,7 +6,7 @@ use super::symbols::Symbols;
 use super::table::{Row, Table, Unit};
 use super::timing::{Subject, Summary, in_turns};
 use super::{MACHINES, machine, memory};
-use crate::repo;
+use crate::{repo, setup};
 use anyhow::{Context, Result};
 use qemu::{Machine, floor};
 use std::fs;
@@ -67,6 +67,11 @@ impl Boot {
                 Some(GOAL_MIB),
                 least.into(),
             ));
+        }
+        if let Some((major, minor)) = setup::qemu_version() {
+            table
+                .notes
+                .push(format!("QEMU {major}.{minor}, TCG, one CPU, -cpu max; times: {} turns", self.runs));
         }
         table.notes.push("not measured yet: no_std hello, and the comparison with a Linux guest".to_owned());
 

@@ -1,0 +1,163 @@
+//! A machine that runs.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::error::Error;
+use crate::outcome::Outcome;
+
+/// Most that is read back from the status port and from QEMU's messages.
+const TEXT_MAX: u64 = 64 * 1024;
+
+/// A machine that runs. It is killed when this is dropped, when this process ends in any way, and when the thread
+/// that started it ends.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    ended: OwnedFd,
+    console: ChildStdout,
+    status: File,
+    stderr: File,
+    timeout: Option<(Instant, Duration)>,
+}
+
+/// A machine that ran to its end.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote to its console.
+    pub console: Vec<u8>,
+}
+
+impl Finished {
+    /// The console as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.console).into_owned()
+    }
+}
+
+impl Running {
+    pub(crate) fn new(
+        mut child: Child,
+        status: File,
+        stderr: File,
+        timeout: Option<(Instant, Duration)>,
+    ) -> Result<Self, Error> {
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        match (ended, child.stdout.take()) {
+            (Ok(ended), Some(console)) => Ok(Self { child, ended, console, status, stderr, timeout }),
+            (ended, _) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let error = ended.err().unwrap_or(rustix::io::Errno::BADF);
+                Err(Error::Host("cannot watch QEMU", error.into()))
+            }
+        }
+    }
+
+    /// The process id of QEMU.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The way into the console, where [`crate::Vm::input`] was set. Once.
+    pub fn take_input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Hands each piece of console output to `on_bytes` as it arrives, until the machine ends, its time is over, or
+    /// `on_bytes` breaks. The machine has ended when this returns.
+    ///
+    /// # Errors
+    /// The host fails to say what happens to QEMU.
+    pub fn pump(mut self, mut on_bytes: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<Outcome, Error> {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            if !self.wait_readable(self.console.as_fd())? {
+                return self.end_by_timeout();
+            }
+            match self.console.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    if on_bytes(&buffer[..n]).is_break() {
+                        return self.end(Outcome::Stopped);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Host("cannot read the console", error)),
+            }
+        }
+        // QEMU closes its console a little before it ends.
+        if !self.wait_readable(self.ended.as_fd())? {
+            return self.end_by_timeout();
+        }
+        let qemu = self.child.wait().map_err(|e| Error::Host("cannot wait for QEMU", e))?;
+        let messages = text_of(&mut self.stderr);
+        Ok(Outcome::decode(&text_of(&mut self.status), qemu, &messages))
+    }
+
+    /// Ends the machine now, as if its power failed.
+    ///
+    /// # Errors
+    /// The host fails to say what happens to QEMU.
+    pub fn kill(self) -> Result<Outcome, Error> {
+        self.end(Outcome::Stopped)
+    }
+
+    fn end_by_timeout(self) -> Result<Outcome, Error> {
+        let limit = self.timeout.map(|(_, limit)| limit).unwrap_or_default();
+        self.end(Outcome::TimedOut(limit))
+    }
+
+    /// Kills QEMU. If the image had said how it ends, that counts, otherwise `outcome`.
+    ///
+    /// A polite end (power button, a grace period, then this) belongs here, once images hear the power button.
+    fn end(mut self, outcome: Outcome) -> Result<Outcome, Error> {
+        let _ = self.child.kill();
+        self.child.wait().map_err(|e| Error::Host("cannot wait for QEMU", e))?;
+        let record = abi::exit::ExitRecord::find(&text_of(&mut self.status));
+        Ok(record.map_or(outcome, |record| Outcome::Exited(record.status)))
+    }
+
+    /// Waits until `fd` has something to say. False: the time is over.
+    fn wait_readable(&self, fd: BorrowedFd<'_>) -> Result<bool, Error> {
+        loop {
+            let left = self.timeout.map(|(started, limit)| limit.saturating_sub(started.elapsed()));
+            let timespec = left.map(|left| Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            match poll(&mut [PollFd::new(&fd, PollFlags::IN)], timespec.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::Host("cannot wait for the console", error.into())),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All text in a file that another process wrote.
+fn text_of(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(TEXT_MAX).read_to_end(&mut bytes));
+    if read.is_err() {
+        bytes.clear();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

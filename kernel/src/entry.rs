@@ -41,9 +41,8 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         }
     };
     // SAFETY: once, on boot's tables; the hand-over is the only thing in RAM besides the image.
-    if let Err(InitError::TooLittle { ram }) =
-        unsafe { mm::init(start.ram(), &start.reserved, features.pages_1g) }
-    {
+    let taken = unsafe { mm::init(start.ram(), &start.reserved) };
+    if let Err(InitError::TooLittle { ram }) = taken {
         refuse(format_args!("too little memory: {} KiB is not enough for this image (-m)", ram / 1024));
     }
     let mut stacks = [0; 7];

@@ -55,7 +55,7 @@ pub struct ImageInfo {
 
 fn header() -> &'static Header {
     // SAFETY: the linker places the header in the image's first loaded page; it is never written.
-    unsafe { &*(&raw const HEADER) }
+    unsafe { &HEADER }
 }
 
 fn program_headers() -> &'static [ProgramHeader] {

@@ -81,8 +81,7 @@ impl From<NoFrame> for InitError {
 /// # Safety
 /// Called once, at boot, on boot's page tables. `ram` is RAM; `reserved` holds everything in it that is in use apart
 /// from the image.
-pub unsafe fn init(ram: &[PhysRange], reserved: &[PhysRange], pages_1g: bool) -> Result<(), InitError> {
-    let _ = pages_1g;
+pub unsafe fn init(ram: &[PhysRange], reserved: &[PhysRange]) -> Result<(), InitError> {
     let image = image::range();
     let ram_end = ram.iter().map(|range| range.end).max().unwrap_or(0);
     let too_little = InitError::TooLittle { ram: ram.iter().map(PhysRange::len).sum() };

@@ -253,7 +253,7 @@ impl Space {
             range
         } else {
             let hint = request.address & !(PAGE_SIZE - 1);
-            let hinted = hint..hint.checked_add(len).unwrap_or(u64::MAX);
+            let hinted = hint..hint.saturating_add(len);
             if hint >= window.start && hinted.end <= window.end && self.areas.is_free(hinted.clone()) {
                 hinted
             } else {

@@ -20,8 +20,6 @@ pub struct CpuFeatures {
     pub rdrand: bool,
     /// `rdseed`.
     pub rdseed: bool,
-    /// 1 GiB pages.
-    pub pages_1g: bool,
     /// Rate of the time-stamp counter where CPUID tells it, in Hz.
     pub tsc_hz: Option<u64>,
     /// Rate of the LAPIC timer's input clock where it is known, in Hz.
@@ -42,7 +40,6 @@ pub fn read() -> CpuFeatures {
         tsc_deadline: one.ecx & 1 << 24 != 0,
         rdrand: one.ecx & 1 << 30 != 0,
         rdseed: max >= 7 && __cpuid_count(7, 0).ebx & 1 << 18 != 0,
-        pages_1g: __cpuid(0x8000_0001).edx & 1 << 26 != 0,
         ..CpuFeatures::default()
     };
     if features.xsave {

@@ -36,9 +36,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     // SAFETY: `start_info` is the monitor's, and nothing was written to RAM outside the image.
     let start = match unsafe { pvh::StartInfo::read(start_info) } {
         Ok(start) => start,
-        Err(error) => {
-            refuse(format_args!("{error}"))
-        }
+        Err(error) => refuse(format_args!("{error}")),
     };
     // SAFETY: once, on boot's tables; the hand-over is the only thing in RAM besides the image.
     let taken = unsafe { mm::init(start.ram(), &start.reserved) };

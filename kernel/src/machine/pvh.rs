@@ -58,7 +58,9 @@ impl core::fmt::Display for PvhError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::NotPvh => "not started by PVH: use a monitor that boots PVH kernels",
-            Self::NoMemoryMap => "the monitor passed no memory map: use one that speaks PVH start info version 1",
+            Self::NoMemoryMap => {
+                "the monitor passed no memory map: use one that speaks PVH start info version 1"
+            }
         })
     }
 }

@@ -101,7 +101,8 @@ pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
     let mut woken = 0;
     BUCKETS[bucket_index(uaddr)].lock().retain(|waiter| {
         // Linux wakes one even for a count of 0.
-        let wanted = waiter.address == uaddr && waiter.bitset & bitset != 0 && woken < u64::from(count.max(1));
+        let wanted =
+            waiter.address == uaddr && waiter.bitset & bitset != 0 && woken < u64::from(count.max(1));
         if wanted {
             woken += u64::from(sched::wake(&waiter.thread));
         }

@@ -6,9 +6,9 @@ use sync::Once;
 
 use super::cpu::{msr, rdmsr, wrmsr};
 use super::cpuid::CpuFeatures;
-use super::percpu;
 use super::tsc::Clock;
 use super::vectors::{SPURIOUS, TIMER};
+use super::{percpu, port};
 use crate::mm;
 
 /// Register offsets of the xAPIC; x2APIC registers are these divided by 16.
@@ -81,6 +81,7 @@ impl Mode {
 pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
     const X2APIC_ENABLE: u64 = 1 << 10;
     const GLOBAL_ENABLE: u64 = 1 << 11;
+    mask_pic();
     // SAFETY: every x86_64 CPU has the register.
     let base = unsafe { rdmsr(msr::APIC_BASE) };
     let mmio = if features.x2apic {
@@ -113,6 +114,16 @@ pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
     }
     let _ = MODE.set(mode);
     Ok(())
+}
+
+/// Masks the two legacy interrupt controllers (Intel 8259A), which firmware leaves with the timer's line open. It must
+/// come before LINT0 is masked: a request that the LAPIC already took would stay pending with nobody to name it.
+fn mask_pic() {
+    // SAFETY: the controllers' mask registers; where there are none the writes go nowhere.
+    unsafe {
+        port::outb(0x21, 0xff);
+        port::outb(0xa1, 0xff);
+    }
 }
 
 /// What the timer is set to, in nanoseconds; 0: stopped. Spares writing the same again: each write is an exit.

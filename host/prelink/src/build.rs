@@ -10,9 +10,11 @@ use crate::localise::{GateError, localise};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The kernel's own flags. Frame pointers for backtraces; no unwind tables: the kernel does not unwind, and the
-/// program's unwinder should not find kernel frames in its tables.
-const RUSTFLAGS: [&str; 5] = [
+/// program's unwinder should not find kernel frames in its tables. ChaCha20 in plain code: kernel code leaves the upper
+/// halves of vector registers alone.
+const RUSTFLAGS: [&str; 6] = [
     "--cfg=includeos_metal",
+    "--cfg=chacha20_backend=\"soft\"",
     "-Crelocation-model=static",
     "-Ctarget-feature=+crt-static",
     "-Cforce-frame-pointers=yes",

@@ -175,7 +175,7 @@ fn localise_symbols(builder: &mut Builder<'_>) -> Result<(), GateError> {
 fn set_build_id(builder: &mut Builder<'_>, build_id: [u8; 16]) -> Result<(), GateError> {
     for section in builder.sections.iter_mut() {
         if let SectionData::Note(data) | SectionData::Data(data) = &mut section.data
-            && section.sh_type == elf::SHT_NOTE
+            && &*section.name == b".note.includeos"
             && let Some(at) = data.windows(IMAGE_NAME.len()).position(|window| window == IMAGE_NAME)
         {
             // The name is padded to 12 octets; the descriptor is the ABI version, then the id.

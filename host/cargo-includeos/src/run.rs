@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use abi::cmdline::Settings;
 use anyhow::{Context, Result};
-use qemu::{Accel, Outcome, Vm};
+use qemu::{Accel, Input, Outcome, Vm};
 
 use crate::build::{self, Image, display_path};
 use crate::cli::{AccelChoice, MachineOptions, Run};
@@ -140,8 +140,11 @@ const PIPE_CLOSED: u8 = abi::exit::STATUS_SIGNAL_BASE + 13;
 /// End of transmission, by which a terminal says that no more input comes.
 const END_OF_INPUT: u8 = 0x04;
 
-/// Copies standard input to the console until either ends.
-fn feed(mut console: impl Write) {
+/// Copies standard input to the console, once the program reads it, until either ends.
+fn feed(mut console: Input) {
+    if !console.wait_ready() {
+        return;
+    }
     let mut buffer = [0; 4096];
     loop {
         match io::stdin().lock().read(&mut buffer) {

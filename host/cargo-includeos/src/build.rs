@@ -27,6 +27,8 @@ pub struct Image {
     pub len: u64,
     /// First physical address behind what it occupies when it is loaded.
     pub load_end: u64,
+    /// Name of the program's own crate.
+    pub crate_name: String,
     /// Names of the crates in it that Cargo built: all but the standard library's.
     pub crates: Vec<String>,
 }
@@ -259,6 +261,7 @@ impl<'a> Builder<'a> {
             with_symbols: linked,
             len: small.len() as u64,
             load_end: image::load_end(&elf)?,
+            crate_name: artifact.target.name.replace('-', "_"),
             crates: crates.to_vec(),
         })
     }

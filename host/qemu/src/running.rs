@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -35,6 +35,17 @@ pub struct Finished {
     pub outcome: Outcome,
     /// What it wrote to its console.
     pub console: Vec<u8>,
+}
+
+/// Ends a machine from another thread.
+#[derive(Debug)]
+pub struct Stopper(OwnedFd);
+
+impl Stopper {
+    /// Ends the machine now, as if its power failed. Does nothing when it has ended already.
+    pub fn stop(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
 }
 
 impl Finished {
@@ -71,6 +82,14 @@ impl Running {
     /// The way into the console, where [`crate::Vm::input`] was set. Once.
     pub fn take_input(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
+    }
+
+    /// A way to end the machine from another thread while this one is in [`Self::pump`].
+    ///
+    /// # Errors
+    /// The host has no more file descriptors.
+    pub fn stopper(&self) -> Result<Stopper, Error> {
+        self.ended.try_clone().map(Stopper).map_err(|e| Error::Host("cannot watch QEMU", e))
     }
 
     /// Hands each piece of console output to `on_bytes` as it arrives, until the machine ends, its time is over, or

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use abi::exit::INPUT_RECORD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -76,6 +76,17 @@ pub struct Finished {
     pub console: Vec<u8>,
 }
 
+/// Ends a machine from another thread.
+#[derive(Debug)]
+pub struct Stopper(OwnedFd);
+
+impl Stopper {
+    /// Ends the machine now, as if its power failed. Does nothing when it has ended already.
+    pub fn stop(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
+}
+
 impl Finished {
     /// The console as text.
     pub fn text(&self) -> String {
@@ -112,6 +123,14 @@ impl Running {
         let status = self.status.try_clone().ok()?;
         let ended = self.ended.try_clone().ok()?;
         Some(Input { console: self.child.stdin.take()?, status, ended })
+    }
+
+    /// A way to end the machine from another thread while this one is in [`Self::pump`].
+    ///
+    /// # Errors
+    /// The host has no more file descriptors.
+    pub fn stopper(&self) -> Result<Stopper, Error> {
+        self.ended.try_clone().map(Stopper).map_err(|e| Error::Host("cannot watch QEMU", e))
     }
 
     /// Hands each piece of console output to `on_bytes` as it arrives, until the machine ends, its time is over, or

@@ -1,30 +1,40 @@
-//! Randomness from the CPU.
+//! Randomness: from the CPU, or from a seed that the host hands over where the CPU has none.
 
 use core::arch::x86_64::{_rdrand64_step, _rdseed64_step};
-use core::sync::atomic::{AtomicU8, Ordering};
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use sync::SpinLock;
 
 use crate::arch::current::cpuid::CpuFeatures;
+use crate::machine::fw_cfg;
 
-const NONE: u8 = 0;
-const RDRAND: u8 = 1;
-const RDSEED: u8 = 2;
+enum Source {
+    None,
+    /// `rdrand`, a generator of its own behind each read (SDM vol. 1 § 7.3.17).
+    Rdrand,
+    /// `rdseed`, where that is all there is.
+    Rdseed,
+    /// A generator keyed by the host's seed. The key is replaced at each use, so that what was given out cannot be
+    /// worked out from what is in memory later.
+    Seeded([u8; 32]),
+}
 
-static SOURCE: AtomicU8 = AtomicU8::new(NONE);
+static SOURCE: SpinLock<Source> = SpinLock::new(Source::None);
 
 /// The machine offers no randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoEntropy;
 
-/// Chooses the source.
+/// Chooses the source. Called once, at boot.
 pub fn init(features: &CpuFeatures) {
-    let source = if features.rdrand {
-        RDRAND
+    *SOURCE.lock() = if features.rdrand {
+        Source::Rdrand
     } else if features.rdseed {
-        RDSEED
+        Source::Rdseed
     } else {
-        NONE
+        fw_cfg::read_file(fw_cfg::SEED).map_or(Source::None, Source::Seeded)
     };
-    SOURCE.store(source, Ordering::Relaxed);
 }
 
 /// Fills `out` with random octets.
@@ -32,25 +42,30 @@ pub fn init(features: &CpuFeatures) {
 /// # Errors
 /// [`NoEntropy`]: no source, or the CPU's has failed (it did not deliver in 100 tries; Intel's guide asks for 10).
 pub fn fill(out: &mut [u8]) -> Result<(), NoEntropy> {
+    match &mut *SOURCE.lock() {
+        Source::None => Err(NoEntropy),
+        // SAFETY: `init` chose the source by CPUID.
+        Source::Rdrand => fill_words(out, |word| unsafe { rdrand(word) }),
+        // SAFETY: as above.
+        Source::Rdseed => fill_words(out, |word| unsafe { rdseed(word) }),
+        Source::Seeded(key) => {
+            let mut generator = ChaCha20Rng::from_seed(*key);
+            generator.fill_bytes(key);
+            generator.fill_bytes(out);
+            Ok(())
+        }
+    }
+}
+
+fn fill_words(out: &mut [u8], step: impl Fn(&mut u64) -> bool) -> Result<(), NoEntropy> {
     for chunk in out.chunks_mut(8) {
-        let word = word().ok_or(NoEntropy)?;
+        let mut word = 0;
+        if !(0..100).any(|_| step(&mut word)) {
+            return Err(NoEntropy);
+        }
         chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
     }
     Ok(())
-}
-
-fn word() -> Option<u64> {
-    let mut word = 0;
-    let source = SOURCE.load(Ordering::Relaxed);
-    (0..100)
-        .any(|_| match source {
-            // SAFETY: `init` chose the source by CPUID.
-            RDRAND => unsafe { rdrand(&mut word) },
-            // SAFETY: as above.
-            RDSEED => unsafe { rdseed(&mut word) },
-            _ => false,
-        })
-        .then_some(word)
 }
 
 /// # Safety

@@ -10,9 +10,11 @@ use crate::localise::{GateError, localise};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The kernel's own flags. Frame pointers for backtraces; no unwind tables: the kernel does not unwind, and the
-/// program's unwinder should not find kernel frames in its tables.
-const RUSTFLAGS: [&str; 5] = [
+/// program's unwinder should not find kernel frames in its tables. ChaCha20 in plain code: kernel code leaves the upper
+/// halves of vector registers alone.
+const RUSTFLAGS: [&str; 6] = [
     "--cfg=includeos_metal",
+    "--cfg=chacha20_backend=\"soft\"",
     "-Crelocation-model=static",
     "-Ctarget-feature=+crt-static",
     "-Cforce-frame-pointers=yes",
@@ -89,7 +91,10 @@ fn compile(workspace: &Path, scratch: &Path) -> Result<PathBuf, BuildError> {
             command.env_remove(name);
         }
     }
-    command.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
+    // Reports name sources as seen from the repository, wherever it lies.
+    let remap = format!("--remap-path-prefix={}=", workspace.join("").display());
+    let flags = RUSTFLAGS.iter().copied().chain([remap.as_str()]).collect::<Vec<_>>();
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run(&mut command)?;
     Ok(scratch.join(TARGET).join("object").join("libobject.a"))
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::floor;
 use crate::machine::Machine;
 use crate::outcome::Outcome;
-use crate::vm::{Accel, Vm, default_program};
+use crate::vm::{Accel, Vm, program};
 
 /// How long a working KVM may take for a guest of 14 octets.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,11 +27,12 @@ pub struct Pick {
     pub reason: String,
 }
 
-/// Picks the accelerator: the remembered answer if there is one, otherwise a probe of at most two seconds.
+/// Picks the accelerator: the remembered answer if there is one, otherwise a probe of at most two seconds, before
+/// which `before_probe` is called.
 ///
 /// # Errors
 /// QEMU is not there, or the probe cannot be written.
-pub fn pick() -> Result<Pick, Error> {
+pub fn pick(before_probe: impl FnOnce()) -> Result<Pick, Error> {
     let cache = cache_file();
     let key = key();
     if let (Some(cache), Some(key)) = (&cache, &key)
@@ -39,6 +40,7 @@ pub fn pick() -> Result<Pick, Error> {
     {
         return Ok(pick);
     }
+    before_probe();
     let pick = probe()?;
     if let (Some(cache), Some(key)) = (&cache, &key) {
         remember(cache, key, &pick);
@@ -86,7 +88,7 @@ pub fn probe() -> Result<Pick, Error> {
 /// What an answer depends on: this boot of the host, and the QEMU program.
 fn key() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let program = find_in_path(&default_program())?;
+    let program = find_in_path(&program())?;
     let meta = fs::metadata(&program).ok()?;
     Some(format!("{} {} {} {}", boot.trim(), program.display(), meta.len(), meta.mtime()))
 }

@@ -25,4 +25,4 @@ pub use error::Error;
 pub use machine::Machine;
 pub use outcome::Outcome;
 pub use running::{Finished, Running};
-pub use vm::{Accel, Gdb, Vm};
+pub use vm::{Accel, Gdb, Vm, program};

@@ -81,7 +81,7 @@ impl Vm {
     /// A machine of one CPU and 64 MiB for this image. The environment variable `QEMU` names another QEMU.
     pub fn new(kernel: impl Into<PathBuf>) -> Self {
         Self {
-            qemu: default_program(),
+            qemu: program(),
             machine: Machine::default(),
             firmware: None,
             accel: Accel::default(),
@@ -179,7 +179,7 @@ impl Vm {
 }
 
 /// The QEMU program: what the environment variable `QEMU` names, or else `qemu-system-x86_64`.
-pub(crate) fn default_program() -> PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os("QEMU")
         .filter(|name| !name.is_empty())
         .map_or("qemu-system-x86_64".into(), PathBuf::from)

@@ -2,4 +2,5 @@
 
 pub mod acpi;
 pub mod clock;
+pub mod fw_cfg;
 pub mod pvh;

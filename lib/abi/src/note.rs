@@ -1,7 +1,8 @@
 //! The ELF notes by which an image is known.
 //!
-//! An image carries two notes in one `PT_NOTE` segment of alignment 4: the PVH note, by which a virtual machine
-//! monitor finds the boot entry, and ours, by which the tool knows that a kernel is linked and which one.
+//! An image carries three notes in one `PT_NOTE` segment of alignment 4: the PVH note, by which a virtual machine
+//! monitor finds the boot entry; the image note, by which the tool knows that a kernel is linked and which one; and the
+//! boot note, whose descriptor is the entry's code itself.
 
 /// Name of the note that holds the PVH entry, without its terminating zero (Xen `elfnote.h`).
 pub const PVH_NAME: &[u8] = b"Xen";
@@ -12,6 +13,8 @@ pub const PVH_TYPE: u32 = 18;
 pub const IMAGE_NAME: &[u8] = b"IncludeOS";
 /// Type of the image note. Its descriptor is an [`ImageNote`] in little-endian order.
 pub const IMAGE_TYPE: u32 = 1;
+/// Type of the note, of the same name, whose descriptor is the boot entry's code.
+pub const BOOT_TYPE: u32 = 2;
 /// The layout of [`ImageNote`] and the meaning of the command line and of the status record.
 pub const IMAGE_ABI: u32 = 1;
 

@@ -44,7 +44,8 @@ pub fn run(booted: &Booted) -> ! {
     let mut seed = [0; 16];
     if random::fill(&mut seed).is_err() {
         refuse(format_args!(
-            "no source of randomness: the CPU has neither RDRAND nor RDSEED; choose another (--cpu max)"
+            "no source of randomness: the CPU has neither RDRAND nor RDSEED, and the host passed no seed; choose \
+             another CPU (--cpu max)"
         ));
     }
     let rsp = build_stack(booted, argv0, seed).unwrap_or_else(|_| {

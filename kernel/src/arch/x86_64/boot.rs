@@ -4,6 +4,9 @@
 //! the start info. The stub checks that the CPU has 64-bit mode and no-execute pages and that RAM reaches the image's
 //! end, maps the first GiB twice (identity, and at the direct map), and enters long mode. It is the only code with
 //! absolute 32-bit addresses.
+//!
+//! The stub is the descriptor of a note: linkers place notes first, so it lies at the image's front, in RAM even where
+//! the rest of the image is not, and can say so.
 
 use core::arch::global_asm;
 
@@ -44,7 +47,13 @@ global_asm!(
     ".skip 4096",
     "boot_pd:",
     ".skip 4096",
-    ".section .text.boot,\"ax\",@progbits",
+    ".section .note.includeos.boot,\"a\",@note",
+    ".balign 4",
+    ".long 10",
+    ".long 9f - __includeos_pvh_start",
+    ".long {boot_type}",
+    ".asciz \"IncludeOS\"",
+    ".balign 4",
     ".code32",
     ".globl __includeos_pvh_start",
     "__includeos_pvh_start:",
@@ -129,10 +138,13 @@ global_asm!(
     "refuse_record: .ascii \"exit 125\\n\"",
     "no_memory: .asciz \"includeos: too little memory: the image does not fit; start the machine with more (-m)\\n\"",
     "no_long_mode: .asciz \"includeos: this CPU lacks 64-bit mode or no-execute pages; choose another (--cpu max)\\n\"",
-    ".balign 8",
+    ".balign 4",
     "boot_gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff",
     "boot_gdt_pointer: .word 23",
     ".long boot_gdt",
+    ".balign 4",
+    "9:",
+    ".section .text.boot,\"ax\",@progbits",
     ".code64",
     "boot_64:",
     "mov eax, {data}",
@@ -147,6 +159,7 @@ global_asm!(
     ".text",
     pvh_type = const abi::note::PVH_TYPE,
     image_type = const abi::note::IMAGE_TYPE,
+    boot_type = const abi::note::BOOT_TYPE,
     image_abi = const abi::note::IMAGE_ABI,
     stack_size = const BOOT_STACK_SIZE,
     direct_slot = const DIRECT_SLOT,

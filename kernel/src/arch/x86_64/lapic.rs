@@ -126,30 +126,27 @@ fn mask_pic() {
     }
 }
 
-/// What the timer is set to, in nanoseconds; 0: stopped. Spares writing the same again: each write is an exit.
+/// What the timer is set to, in nanoseconds; 0: nothing.
 static ARMED: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the timer to fire at `deadline_ns` on `clock`, in place of what was set. `None` stops it.
-pub fn arm(clock: &Clock, deadline_ns: Option<u64>) {
+/// Has the timer fire at `deadline_ns` on `clock` or before.
+///
+/// Each setting is an exit, so a timer that is set to an earlier time stays: whoever it wakes for nothing looks at the clock
+/// and arms again.
+pub fn arm(clock: &Clock, deadline_ns: u64) {
     let Some(mode) = MODE.get() else { return };
-    let deadline = deadline_ns.map_or(0, |ns| ns.max(1));
-    if ARMED.swap(deadline, Ordering::Relaxed) == deadline {
+    let deadline = deadline_ns.max(1);
+    if (1..=deadline).contains(&ARMED.load(Ordering::Relaxed)) {
         return;
     }
+    ARMED.store(deadline, Ordering::Relaxed);
     match mode.timer {
-        Timer::Deadline => {
-            let ticks = if deadline == 0 { 0 } else { clock.ticks_at(deadline) };
-            // SAFETY: CPUID offers the register.
-            unsafe { wrmsr(msr::TSC_DEADLINE, ticks) };
-        }
+        // SAFETY: CPUID offers the register.
+        Timer::Deadline => unsafe { wrmsr(msr::TSC_DEADLINE, clock.ticks_at(deadline)) },
         Timer::OneShot(hz) => {
-            let count = if deadline == 0 {
-                0
-            } else {
-                let left = deadline.saturating_sub(clock.now_ns()).min(4_000_000_000);
-                // A deadline beyond the counter fires early; whoever waits looks at the clock and arms again.
-                (left * (hz / 1_000) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32
-            };
+            // A deadline beyond the counter's range fires early, too.
+            let left = deadline.saturating_sub(clock.now_ns()).min(4_000_000_000);
+            let count = (left * (hz / 1_000) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32;
             mode.write(register::TIMER_INITIAL, count);
         }
     }

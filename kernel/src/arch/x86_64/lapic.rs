@@ -18,6 +18,7 @@ mod register {
     pub const LVT_TIMER: u32 = 0x320;
     pub const LVT_LINT0: u32 = 0x350;
     pub const TIMER_INITIAL: u32 = 0x380;
+    pub const TIMER_CURRENT: u32 = 0x390;
     pub const TIMER_DIVIDE: u32 = 0x3e0;
 }
 
@@ -64,6 +65,21 @@ impl Mode {
         }
     }
 
+    /// Counts the timer, masked, over a millisecond of `clock`. The last resort: nothing told its rate.
+    fn measure_hz(&self, clock: &Clock) -> u64 {
+        const SPAN_NS: u64 = 1_000_000;
+        self.write(register::LVT_TIMER, LVT_MASKED);
+        self.write(register::TIMER_INITIAL, u32::MAX);
+        let start = clock.now_ns();
+        while clock.now_ns() - start < SPAN_NS {
+            core::hint::spin_loop();
+        }
+        let counted = u32::MAX - self.read(register::TIMER_CURRENT);
+        self.write(register::TIMER_INITIAL, 0);
+        // A timer that does not count at all would fire for ever.
+        (u64::from(counted) * (1_000_000_000 / SPAN_NS)).max(1_000_000)
+    }
+
     fn read(&self, register: u32) -> u32 {
         match self.mmio {
             // SAFETY: as in `write`.
@@ -78,7 +94,7 @@ impl Mode {
 ///
 /// # Errors
 /// [`LapicError`].
-pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
+pub fn init(features: &CpuFeatures, clock: &Clock) -> Result<(), LapicError> {
     const X2APIC_ENABLE: u64 = 1 << 10;
     const GLOBAL_ENABLE: u64 = 1 << 11;
     mask_pic();
@@ -96,19 +112,18 @@ pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
             .store(registers.wrapping_byte_add(register::EOI as usize), Ordering::Relaxed);
         Some(registers)
     };
-    let timer = if features.tsc_deadline {
-        Timer::Deadline
-    } else {
-        // Without a known rate the timer is calibrated when the clock is (machine::clock), before the first arm.
-        Timer::OneShot(features.lapic_hz.unwrap_or(0))
-    };
-    let mode = Mode { mmio, timer };
+    let timer =
+        if features.tsc_deadline { Timer::Deadline } else { Timer::OneShot(features.lapic_hz.unwrap_or(0)) };
+    let mut mode = Mode { mmio, timer };
     mode.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS));
     mode.write(register::LVT_LINT0, LVT_MASKED);
     match mode.timer {
         Timer::Deadline => mode.write(register::LVT_TIMER, LVT_TSC_DEADLINE | u32::from(TIMER)),
         Timer::OneShot(_) => {
             mode.write(register::TIMER_DIVIDE, DIVIDE_BY_1);
+            if features.lapic_hz.is_none() {
+                mode.timer = Timer::OneShot(mode.measure_hz(clock));
+            }
             mode.write(register::LVT_TIMER, u32::from(TIMER));
         }
     }

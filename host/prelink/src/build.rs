@@ -91,7 +91,10 @@ fn compile(workspace: &Path, scratch: &Path) -> Result<PathBuf, BuildError> {
             command.env_remove(name);
         }
     }
-    command.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
+    // Reports name sources as seen from the repository, wherever it lies.
+    let remap = format!("--remap-path-prefix={}=", workspace.join("").display());
+    let flags = RUSTFLAGS.iter().copied().chain([remap.as_str()]).collect::<Vec<_>>();
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run(&mut command)?;
     Ok(scratch.join(TARGET).join("object").join("libobject.a"))
 }

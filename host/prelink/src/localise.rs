@@ -25,7 +25,7 @@ const UNDEFINED: [&str; 10] = [
 
 /// Sections by the start of their names, and what they become. The first that fits counts.
 const SECTIONS: [(&str, &str, Kind); 7] = [
-    (".vdso.data", "kvdsodata", Kind::Data),
+    (".vdso.bss", "kvdsodata", Kind::Zeroed),
     (".vdso", "kvdso", Kind::Code),
     (".text", "ktext", Kind::Code),
     // Addresses in it are known when the program is linked: it need not be writable.
@@ -115,6 +115,15 @@ fn rename_sections(builder: &mut Builder<'_>) -> Result<(), GateError> {
         };
         if let Some((_, new_name, kind)) = SECTIONS.iter().find(fits) {
             section.name = new_name.as_bytes().into();
+            if *kind == Kind::Zeroed && section.sh_type == elf::SHT_PROGBITS {
+                // The compiler does not know that a section of ours is zeroed: it must be, and takes no room in the file.
+                let SectionData::Data(data) = &section.data else { return Err(GateError::Section(name)) };
+                if data.iter().any(|&octet| octet != 0) {
+                    return Err(GateError::Section(name));
+                }
+                section.sh_type = elf::SHT_NOBITS;
+                section.data = SectionData::UninitializedData(data.len() as u64);
+            }
             if *kind == Kind::Constants {
                 section.sh_flags = elf::SectionFlags(section.sh_flags.0 & !elf::SHF_WRITE.0);
             }

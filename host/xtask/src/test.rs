@@ -25,7 +25,7 @@ impl Test {
 }
 
 /// Number of steps of [`run_steps`].
-pub const STEPS: usize = 4;
+pub const STEPS: usize = 5;
 
 /// Runs the steps, for `ci` as well. The sum, to be printed last, counts each check as one test.
 pub fn run_steps(steps: &mut ui::Steps) -> Tally {
@@ -34,6 +34,12 @@ pub fn run_steps(steps: &mut ui::Steps) -> Tally {
     tally.count(steps.run("lints", || {
         let mut cargo = repo::cargo();
         ui::run(cargo.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    }));
+    tally.count(steps.run("lints of the object", || {
+        let mut cargo = repo::cargo();
+        cargo.args(["clippy", "--quiet", "--package", "includeos-object", "--profile", "object"]);
+        cargo.arg("--target-dir").arg(repo::target_dir().join("lints-object"));
+        ui::run(cargo.args(["--", "-D", "warnings"]).env("RUSTFLAGS", "--cfg=includeos_metal"))
     }));
     tally.count(steps.run("tidy", tidy::check));
     let mut tests = Tally::default();

@@ -1,6 +1,5 @@
 //! Which addresses of the program's half are in use, and for what: mmap(2)'s book-keeping, without page tables.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -36,27 +35,40 @@ impl Area {
 }
 
 /// The areas, by start address, never overlapping; all bounds are multiples of the page size.
+///
+/// A sorted vector: programs have tens of areas, looked up at each page fault and changed rarely. A change moves what lies
+/// above, 40 bytes an area.
 #[derive(Default)]
 pub struct Areas {
-    map: BTreeMap<u64, Area>,
+    sorted: Vec<(u64, Area)>,
 }
 
 impl Areas {
     /// No areas.
     pub const fn new() -> Self {
-        Self { map: BTreeMap::new() }
+        Self { sorted: Vec::new() }
+    }
+
+    /// Index of the first area that starts at `address` or above.
+    fn at_or_above(&self, address: u64) -> usize {
+        self.sorted.partition_point(|&(start, _)| start < address)
+    }
+
+    /// Index of the first area that ends above `address`.
+    fn ending_above(&self, address: u64) -> usize {
+        self.sorted.partition_point(|(_, area)| area.end <= address)
     }
 
     /// The area that holds `address`, with its start.
     pub fn find(&self, address: u64) -> Option<(u64, &Area)> {
-        let (&start, area) = self.map.range(..=address).next_back()?;
-        (address < area.end).then_some((start, area))
+        let (start, area) = self.sorted.get(self.ending_above(address))?;
+        (*start <= address).then_some((*start, area))
     }
 
     /// The areas that touch `range`, ascending.
     pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &Area)> {
-        let first = self.find(range.start).map_or(range.start, |(start, _)| start);
-        self.map.range(first..range.end.max(first)).map(|(&start, area)| (start, area))
+        let from = self.sorted.get(self.ending_above(range.start)..).unwrap_or_default();
+        from.iter().take_while(move |(start, _)| *start < range.end).map(|(start, area)| (*start, area))
     }
 
     /// Whether nothing is in `range`.
@@ -67,13 +79,13 @@ impl Areas {
     /// The highest gap of `len` bytes inside `within`; top-down, as Linux places mappings. Walks the areas above it.
     pub fn find_gap(&self, len: u64, within: Range<u64>) -> Option<u64> {
         let mut top = within.end;
-        for (&start, area) in self.map.range(..within.end).rev() {
+        for (start, area) in self.sorted[..self.at_or_above(within.end)].iter().rev() {
             if let Some(candidate) = top.checked_sub(len)
                 && candidate >= area.end.max(within.start)
             {
                 return Some(candidate);
             }
-            top = top.min(start);
+            top = top.min(*start);
             if top <= within.start {
                 return None;
             }
@@ -82,34 +94,32 @@ impl Areas {
     }
 
     /// Adds an area. The range must be free; joined with its neighbours where they are alike.
-    pub fn insert(&mut self, start: u64, mut area: Area) {
+    pub fn insert(&mut self, start: u64, area: Area) {
         debug_assert!(
             start < area.end && start.is_multiple_of(PAGE_SIZE) && area.end.is_multiple_of(PAGE_SIZE)
         );
         debug_assert!(self.is_free(start..area.end));
-        if let Some(next) = self.map.get(&area.end)
-            && (Area { end: area.end, ..*next }) == area
-        {
-            let end = next.end;
-            self.map.remove(&area.end);
-            area.end = end;
+        let at = self.at_or_above(start);
+        let alike = |other: &Area| Area { end: area.end, ..*other } == area;
+        let joins_next = self.sorted.get(at).is_some_and(|(next, other)| *next == area.end && alike(other));
+        let before = at.checked_sub(1).filter(|&i| self.sorted[i].1.end == start && alike(&self.sorted[i].1));
+        match (before, joins_next) {
+            (Some(before), true) => {
+                self.sorted[before].1.end = self.sorted[at].1.end;
+                self.sorted.remove(at);
+            }
+            (Some(before), false) => self.sorted[before].1.end = area.end,
+            (None, true) => self.sorted[at].0 = start,
+            (None, false) => self.sorted.insert(at, (start, area)),
         }
-        if let Some((_, before)) = self.map.range_mut(..start).next_back()
-            && before.end == start
-            && (Area { end: area.end, ..*before }) == area
-        {
-            before.end = area.end;
-            return;
-        }
-        self.map.insert(start, area);
     }
 
     /// Takes out whatever is in `range`, splitting areas at its ends; returns what was taken.
     pub fn remove(&mut self, range: Range<u64>) -> Vec<(u64, Area)> {
         self.split_at(range.start);
         self.split_at(range.end);
-        let starts: Vec<u64> = self.map.range(range).map(|(&start, _)| start).collect();
-        starts.into_iter().filter_map(|start| Some((start, self.map.remove(&start)?))).collect()
+        let (from, to) = (self.at_or_above(range.start), self.at_or_above(range.end));
+        self.sorted.drain(from..to.max(from)).collect()
     }
 
     /// Whether `range` is covered without a gap.
@@ -126,26 +136,27 @@ impl Areas {
 
     /// Bytes in `range` that are promised to the program.
     pub fn committed(&self, range: Range<u64>) -> u64 {
-        self.overlapping(range.clone())
-            .filter(|(_, area)| area.committed())
-            .map(|(start, area)| area.end.min(range.end) - start.max(range.start))
-            .sum()
+        self.bytes_where(range, Area::committed)
     }
 
     /// Bytes in `range` that would be promised if its areas had `protection`.
     pub fn committed_if(&self, range: Range<u64>, protection: Protection) -> u64 {
-        self.overlapping(range.clone())
-            .filter(|(_, area)| Area { protection, ..**area }.committed())
-            .map(|(start, area)| area.end.min(range.end) - start.max(range.start))
-            .sum()
+        self.bytes_where(range, |area| Area { protection, ..*area }.committed())
+    }
+
+    fn bytes_where(&self, range: Range<u64>, counts: impl Fn(&Area) -> bool) -> u64 {
+        let part = |(start, area): (u64, &Area)| area.end.min(range.end) - start.max(range.start);
+        self.overlapping(range.clone()).filter(|(_, area)| counts(area)).map(part).sum()
     }
 
     fn split_at(&mut self, address: u64) {
-        if let Some((start, area)) = self.find(address).map(|(start, area)| (start, *area))
-            && start < address
+        let at = self.ending_above(address);
+        if let Some((start, area)) = self.sorted.get_mut(at)
+            && *start < address
         {
-            self.map.insert(start, Area { end: address, ..area });
-            self.map.insert(address, area);
+            let upper = *area;
+            area.end = address;
+            self.sorted.insert(at + 1, (address, upper));
         }
     }
 }
@@ -175,7 +186,7 @@ mod tests {
     }
 
     fn ranges(areas: &Areas) -> Vec<(u64, u64)> {
-        areas.map.iter().map(|(start, area)| (start / P, area.end / P)).collect()
+        areas.sorted.iter().map(|(start, area)| (start / P, area.end / P)).collect()
     }
 
     #[test]

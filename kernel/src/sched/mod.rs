@@ -22,7 +22,7 @@ use crate::arch::current::fpu::FpuState;
 use crate::arch::current::vectors::{self, TrapFrame};
 use crate::arch::current::{irq, lapic, percpu};
 use crate::mm::kstack::KernelStack;
-use crate::time;
+use crate::{console, time};
 
 /// How long a thread runs while another one is ready.
 const SLICE_NS: u64 = 4_000_000;
@@ -297,6 +297,9 @@ fn handle(pending: [u64; 4]) {
         lapic::fired();
         expire_timers();
     }
+    if came(vectors::CONSOLE) {
+        console::on_interrupt();
+    }
 }
 
 /// Wakes whoever's deadline has passed, and ends the running thread's turn if it is over.
@@ -327,12 +330,8 @@ fn arm_timer() {
     let queue = QUEUE.lock();
     let first = queue.timers.last().map(|&(deadline, _)| deadline);
     let slice = (!queue.ready.is_empty()).then_some(queue.slice_end_ns);
-    let next = match (first, slice) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
     // With nothing to wait for, a timer that is still set fires once for nothing; stopping it would cost an exit.
-    if next.is_some() {
+    if let Some(next) = first.into_iter().chain(slice).min() {
         time::arm_timer(next);
     }
 }

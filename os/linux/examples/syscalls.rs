@@ -22,8 +22,12 @@ fn main() {
             State::Partial(gap) => ("partial", gap),
             State::Refused(gap) => ("refused", gap),
         };
-        println!("| {} | [{name}](https://man7.org/linux/man-pages/man2/{page}.2.html) | {state} | {gap} |",
-            row.number, name = row.name, page = man_page(row.name));
+        println!(
+            "| {} | [{name}](https://man7.org/linux/man-pages/man2/{page}.2.html) | {state} | {gap} |",
+            row.number,
+            name = row.name,
+            page = man_page(row.name)
+        );
     }
 }
 

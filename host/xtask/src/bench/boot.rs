@@ -1,7 +1,7 @@
 //! `cargo xtask bench boot`: what a boot costs, against the goals.
 
 use super::counts::{Counter, Counts};
-use super::hello::{self, Hello};
+use super::hello::{self, Choice, Hello, Image};
 use super::symbols::Symbols;
 use super::table::{Row, Table, Unit};
 use super::timing::{Subject, Summary, in_turns};
@@ -25,9 +25,8 @@ pub struct Boot {
     /// Also write the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure this image, with symbols, that prints "Hello, world!"; without sizes
-    #[arg(long, value_name = "ELF")]
-    image: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// Milliseconds above the floor.
@@ -47,20 +46,20 @@ impl Boot {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let mut table = Table::default();
-        let image = match &self.image {
-            Some(image) => image.clone(),
+        let image = match self.choice.named() {
+            Some(image) => image,
             None => {
-                eprintln!("bench: building the tool and the program");
                 let hello = Hello::prepare()?;
-                sizes(&hello, &mut table)?;
-                hello.image()?
+                let image = hello.image()?;
+                sizes(&image, &hello.plain()?, &mut table)?;
+                image
             }
         };
         times(&image, self.runs.into(), &mut table)?;
         counts(&image, &mut table)?;
         for name in MACHINES {
             eprintln!("bench: least memory on {name}");
-            let least = memory::least_mib(&machine(&image, name), hello::TEXT)?;
+            let least = memory::least_mib(&machine(&image.path, name), hello::TEXT)?;
             table.rows.push(Row::new(
                 format!("hello: least memory, {name}"),
                 Unit::Mib,
@@ -87,22 +86,25 @@ impl Boot {
     }
 }
 
-fn sizes(hello: &Hello, table: &mut Table) -> Result<()> {
-    let (image, plain) = hello.stripped_sizes()?;
-    let more = image as f64 - plain as f64;
-    table.rows.push(Row::new("hello: size above the plain program", Unit::Bytes, Some(GOAL_BYTES), more));
-    table.rows.push(Row::new("hello: size of the image, stripped", Unit::Bytes, None, image as f64));
+fn sizes(image: &Image, plain: &Path, table: &mut Table) -> Result<()> {
+    let size = |path: &Path| -> Result<f64> {
+        Ok(fs::metadata(path).with_context(|| path.display().to_string())?.len() as f64)
+    };
+    let (image, plain) = (size(&image.path)?, size(plain)?);
+    let more = Row::new("hello: size above the plain program", Unit::Bytes, Some(GOAL_BYTES), image - plain);
+    table.rows.push(more);
+    table.rows.push(Row::new("hello: size of the image", Unit::Bytes, None, image));
     Ok(())
 }
 
-fn times(image: &Path, runs: usize, table: &mut Table) -> Result<()> {
+fn times(image: &Image, runs: usize, table: &mut Table) -> Result<()> {
     let floor_image = repo::target_dir().join("bench/floor");
     fs::create_dir_all(floor_image.parent().expect("a file in a folder"))?;
     floor::write(&floor_image)?;
     let letter = char::from(floor::LETTER).to_string();
     for name in MACHINES {
         eprintln!("bench: {runs} turns on {name}");
-        let (floor_vm, vm) = (machine(&floor_image, name), machine(image, name));
+        let (floor_vm, vm) = (machine(&floor_image, name), machine(&image.path, name));
         let floor = Subject { vm: &floor_vm, text: &letter };
         let (base, above) = in_turns(&floor, &Subject { vm: &vm, text: hello::TEXT }, runs)?;
         let row =
@@ -114,12 +116,12 @@ fn times(image: &Path, runs: usize, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn counts(image: &Path, table: &mut Table) -> Result<()> {
+fn counts(image: &Image, table: &mut Table) -> Result<()> {
     let counter = Counter::build()?;
-    let symbols = Symbols::read(image)?;
+    let symbols = Symbols::read(&image.with_symbols)?;
     for name in MACHINES {
         eprintln!("bench: counting from PVH entry to main on {name}");
-        let vm = machine(image, name);
+        let vm = machine(&image.path, name);
         let runs =
             (0..COUNT_RUNS).map(|_| counter.entry_to_main(&vm, &symbols)).collect::<Result<Vec<_>>>()?;
         let mut row = |column: &str, goal: Option<f64>, value: fn(&Counts) -> u64| {

@@ -11,6 +11,43 @@ pub const TEXT: &str = "Hello, world!";
 const NAME: &str = "hello";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
+/// An image to be measured.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What boots: stripped, as the tool makes it.
+    pub path: PathBuf,
+    /// The same with symbols.
+    pub with_symbols: PathBuf,
+}
+
+/// Which image is measured.
+#[derive(clap::Args)]
+pub struct Choice {
+    /// Take this image, that prints "Hello, world!", instead of building one
+    #[arg(long, value_name = "ELF")]
+    image: Option<PathBuf>,
+    /// The same image with symbols, where it has none
+    #[arg(long, value_name = "ELF", requires = "image")]
+    symbols: Option<PathBuf>,
+}
+
+impl Choice {
+    /// The image that was named, or that of the project, built.
+    pub fn image(&self) -> Result<Image> {
+        match self.named() {
+            Some(image) => Ok(image),
+            None => Hello::prepare()?.image(),
+        }
+    }
+
+    /// The image that was named.
+    pub fn named(&self) -> Option<Image> {
+        let path = self.image.clone()?;
+        let with_symbols = self.symbols.clone().unwrap_or_else(|| path.clone());
+        Some(Image { path, with_symbols })
+    }
+}
+
 /// The project, in a folder of the build products.
 pub struct Hello {
     folder: PathBuf,
@@ -20,6 +57,7 @@ pub struct Hello {
 impl Hello {
     /// Writes the project and builds the tool.
     pub fn prepare() -> Result<Self> {
+        eprintln!("bench: building the tool");
         ui::run(repo::cargo().args(["build", "--quiet", "--release", "--package", "cargo-includeos"]))?;
         let folder = repo::target_dir().join("bench").join(NAME);
         let manifest = format!(
@@ -30,32 +68,27 @@ impl Hello {
         Ok(Self { folder, tool: repo::target_dir().join("release/cargo-includeos") })
     }
 
-    /// Builds the image, release profile, with its symbols.
-    pub fn image(&self) -> Result<PathBuf> {
-        self.build_image("symbols", &[])
+    /// Builds the image by the tool, release profile.
+    pub fn image(&self) -> Result<Image> {
+        eprintln!("bench: building the program");
+        let target = self.folder.join("target");
+        let mut tool = Command::new(&self.tool);
+        tool.args(["includeos", "build", "--release"]).current_dir(&self.folder);
+        repo::output(tool.env("CARGO_TARGET_DIR", &target))?;
+        Ok(Image {
+            path: target.join("includeos/release").join(NAME),
+            with_symbols: target.join(TRIPLE).join("release").join(NAME),
+        })
     }
 
-    /// Sizes in octets of the stripped image, and of the same program as a plain static Linux program, stripped.
-    pub fn stripped_sizes(&self) -> Result<(u64, u64)> {
-        let strip = ("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-        let image = self.build_image("stripped", &[strip])?;
+    /// Builds the same program as a plain static Linux program, stripped.
+    pub fn plain(&self) -> Result<PathBuf> {
         let target = self.folder.join("target/plain");
         let mut cargo = repo::cargo();
         cargo.current_dir(&self.folder).args(["build", "--quiet", "--release", "--target", TRIPLE]);
-        cargo.env("CARGO_TARGET_DIR", &target).env(strip.0, strip.1);
+        cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
         cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Crelocation-model=static");
         ui::run(&mut cargo)?;
-        let plain = target.join(TRIPLE).join("release").join(NAME);
-        Ok((size(&image)?, size(&plain)?))
-    }
-
-    /// Builds by the tool, into a folder of its own so that settings do not rebuild each other's products.
-    fn build_image(&self, folder: &str, env: &[(&str, &str)]) -> Result<PathBuf> {
-        let target = self.folder.join("target").join(folder);
-        let mut tool = Command::new(&self.tool);
-        tool.args(["includeos", "build", "--release"]).current_dir(&self.folder);
-        tool.env("CARGO_TARGET_DIR", &target).envs(env.iter().copied());
-        repo::output(&mut tool)?;
         Ok(target.join(TRIPLE).join("release").join(NAME))
     }
 }
@@ -67,8 +100,4 @@ fn write(path: &Path, text: &str) -> Result<()> {
     }
     fs::create_dir_all(path.parent().expect("a file in a folder"))?;
     fs::write(path, text).with_context(|| path.display().to_string())
-}
-
-fn size(path: &Path) -> Result<u64> {
-    Ok(fs::metadata(path).with_context(|| path.display().to_string())?.len())
 }

@@ -1,14 +1,13 @@
 //! `cargo xtask bench profile`: where the instructions of a boot go.
 
 use super::counts::Counter;
-use super::hello::Hello;
+use super::hello::Choice;
 use super::machine;
 use super::symbols::Symbols;
 use super::table::thousands;
 use anyhow::{Context, Result};
 use qemu::Machine;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 /// Show which functions the instructions and device accesses from PVH entry to main belong to
 #[derive(clap::Args)]
@@ -19,9 +18,8 @@ pub struct Profile {
     /// Functions to show, the most expensive first
     #[arg(long, default_value_t = 30)]
     top: usize,
-    /// Profile this image, with symbols, instead of building one
-    #[arg(long, value_name = "ELF")]
-    image: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// The plugin's kinds of counts, and what they are called here.
@@ -34,12 +32,9 @@ const KINDS: [(&str, &str); 3] = [
 impl Profile {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let image = match self.image {
-            Some(image) => image,
-            None => Hello::prepare()?.image()?,
-        };
-        let symbols = Symbols::read(&image)?;
-        let vm = machine(&image, self.machine);
+        let image = self.choice.image()?;
+        let symbols = Symbols::read(&image.with_symbols)?;
+        let vm = machine(&image.path, self.machine);
         let (counts, histogram) = Counter::build()?.histogram(&vm, &symbols)?;
         for (kind, name) in KINDS {
             let functions =

@@ -1,11 +1,10 @@
 //! `cargo xtask bench soak-boot`: many boots in a row without a failure.
 
-use super::hello::{self, Hello};
+use super::hello::{self, Choice};
 use super::{MACHINES, machine};
 use crate::ui::Reported;
 use anyhow::Result;
 use qemu::{Outcome, Vm};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Boot many times in a row; show the console of each boot that fails
@@ -16,9 +15,8 @@ pub struct SoakBoot {
     /// Boots in all
     #[arg(long, default_value_t = 300)]
     count: u32,
-    /// Boot this image, that prints "Hello, world!", instead of building one
-    #[arg(long, value_name = "ELF")]
-    image: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// Boots between two lines of progress.
@@ -27,14 +25,11 @@ const PROGRESS_EVERY: u32 = 50;
 impl SoakBoot {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let image = match self.image {
-            Some(image) => image,
-            None => Hello::prepare()?.image()?,
-        };
+        let image = self.choice.image()?;
         let started = Instant::now();
         let mut failures = 0;
         for (boot, name) in (1..=self.count).zip(MACHINES.into_iter().cycle()) {
-            if let Err(report) = boot_once(&machine(&image, name)) {
+            if let Err(report) = boot_once(&machine(&image.path, name)) {
                 failures += 1;
                 eprintln!("soak-boot: boot {boot}, on {name}: {report}");
             }

@@ -90,7 +90,7 @@ pub struct VdsoData {
     realtime_offset: AtomicU64,
 }
 
-#[unsafe(link_section = ".vdso.data")]
+#[unsafe(link_section = ".vdso.bss")]
 static DATA: VdsoData = VdsoData { mult: AtomicU64::new(0), realtime_offset: AtomicU64::new(0) };
 
 /// Publishes the clock. Called at boot, before the program runs.

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use alloc::vec::Vec;
+
 use kernel::{console, sched, uaccess};
 
 use crate::errno::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, EROFS, ESPIPE, Errno, Result};

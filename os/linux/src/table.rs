@@ -166,7 +166,7 @@ pub fn linux_syscall(frame: &mut TrapFrame) {
     // The low half of rax is the number.
     let number = u64::from(frame.error as u32);
     let result = dispatch(number, frame).unwrap_or_else(|| {
-        name_once(number, format_args!("system call {number} is not implemented (ENOSYS)"));
+        name_once(number, format_args!("system call {} is not implemented (ENOSYS)", number as i32));
         Err(ENOSYS)
     });
     frame.rax = match result {

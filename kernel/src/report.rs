@@ -99,7 +99,7 @@ pub fn program_fault(frame: &TrapFrame, cause: Cause) -> ! {
     let mut out = Writer;
     let _ = writeln!(out, "\n{PREFIX}program fault: {what} (thread {} \"{name}\")", thread.tid);
     registers(&mut out, frame);
-    backtrace(&mut out, frame.rip, frame.rbp);
+    backtrace(&mut out, frame.rip, frame.rbp, Some(frame.rsp));
     let (_, signal) = exception(frame.vector);
     power::exit(STATUS_SIGNAL_BASE + signal)
 }
@@ -110,7 +110,7 @@ pub fn kernel_fault(frame: &TrapFrame, cause: Cause) -> ! {
     let mut out = Writer;
     let _ = writeln!(out, "\n{PREFIX}kernel fault: {}", What(frame, cause));
     registers(&mut out, frame);
-    backtrace(&mut out, frame.rip, frame.rbp);
+    backtrace(&mut out, frame.rip, frame.rbp, Some(frame.rsp));
     power::exit(STATUS_KERNEL)
 }
 
@@ -126,7 +126,7 @@ pub fn kernel_panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
-    backtrace(&mut out, kernel_panic as *const () as u64, rbp);
+    backtrace(&mut out, kernel_panic as *const () as u64, rbp, None);
     power::exit(STATUS_KERNEL)
 }
 
@@ -158,9 +158,19 @@ fn registers(out: &mut Writer, frame: &TrapFrame) {
 }
 
 /// Walks frame pointers from `rbp`. Stops where the chain leads nowhere, backwards or out of code.
-fn backtrace(out: &mut Writer, rip: u64, mut rbp: u64) {
+///
+/// A call of what is no code faults before anything is done with the stack: then the caller's address lies at `rsp`.
+fn backtrace(out: &mut Writer, rip: u64, mut rbp: u64, rsp: Option<u64>) {
     let _ = writeln!(out, "{}", Frame { index: 0, address: rip });
-    for index in 1..MAX_FRAMES {
+    let mut first = 1;
+    if !mm::image::is_code(rip)
+        && let Some([address, _]) = rsp.and_then(read_pair)
+        && mm::image::is_code(address)
+    {
+        let _ = writeln!(out, "{}", Frame { index: first, address });
+        first += 1;
+    }
+    for index in first..MAX_FRAMES {
         let Some([next, address]) = read_pair(rbp) else { return };
         if !mm::image::is_code(address) {
             return;

@@ -7,26 +7,28 @@ use crate::mm::direct;
 /// Most RAM ranges that are used; further ones are left alone. PCs have two or three.
 pub const MAX_RANGES: usize = 32;
 
-const MAGIC: u32 = 0x336e_c578;
-const MEMMAP_RAM: u32 = 1;
+/// First word of a start info.
+pub(crate) const MAGIC: u32 = 0x336e_c578;
+/// Kind of a memory map entry: RAM to be used.
+pub(crate) const MEMMAP_RAM: u32 = 1;
 
 #[repr(C)]
-struct RawStartInfo {
+pub(crate) struct RawStartInfo {
     magic: u32,
-    version: u32,
+    pub(crate) version: u32,
     flags: u32,
     nr_modules: u32,
     modlist: u64,
     cmdline: u64,
     rsdp: u64,
     // From version 1.
-    memmap: u64,
-    memmap_entries: u32,
+    pub(crate) memmap: u64,
+    pub(crate) memmap_entries: u32,
     reserved: u32,
 }
 
 #[repr(C)]
-struct RawMemmapEntry {
+pub(crate) struct RawMemmapEntry {
     address: u64,
     size: u64,
     kind: u32,

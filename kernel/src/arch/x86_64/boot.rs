@@ -9,11 +9,17 @@
 //! the rest of the image is not, and can say so.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 
 use super::paging::DIRECT_SLOT;
+use crate::machine::pvh;
 
 /// Bytes of the stack that boot runs on; it becomes the boot CPU's idle stack.
 pub const BOOT_STACK_SIZE: usize = 16 * 1024;
+
+/// Bytes behind the image that firmware may have written to, beside what the memory map says. SeaBIOS 1.16 was seen to
+/// write to the last 240 KiB.
+const FIRMWARE_SIZE: usize = 512 * 1024;
 
 global_asm!(
     // The PVH note. Descriptor of 8 octets and 4-byte alignment: QEMU rounds name sizes by p_align.
@@ -68,6 +74,33 @@ global_asm!(
     "mov [eax], ecx",
     "mov esi, offset no_memory",
     "jne boot_refuse",
+    // And is all of it as the monitor loaded it? Firmware works at the end of RAM before the image starts, keeps tables
+    // there, and asks nobody. A start info without a memory map is refused later.
+    "cmp dword ptr [ebx], {magic}",
+    "jne 8f",
+    "cmp dword ptr [ebx + {version}], 0",
+    "je 8f",
+    "mov eax, [ebx + {memmap}]",
+    "mov ecx, [ebx + {memmap_entries}]",
+    "6: sub ecx, 1",
+    "jb boot_refuse",
+    "mov edx, [eax]",
+    "mov ebp, offset _end + {firmware_size}",
+    "sub ebp, edx",
+    // An entry that starts below 4 GiB, not behind the image's start, and is RAM: is it long enough?
+    "cmp dword ptr [eax + 4], 0",
+    "jne 7f",
+    "cmp edx, offset __ehdr_start",
+    "ja 7f",
+    "cmp dword ptr [eax + 16], {ram}",
+    "jne 7f",
+    "cmp dword ptr [eax + 12], 0",
+    "jne 8f",
+    "cmp [eax + 8], ebp",
+    "jae 8f",
+    "7: add eax, {entry_size}",
+    "jmp 6b",
+    "8:",
     "mov esp, offset includeos_boot_stack_top",
     "mov edi, ebx",
     // Long mode and no-execute (CPUID.80000001:EDX, bits 29 and 20).
@@ -157,6 +190,13 @@ global_asm!(
     "call includeos_main",
     "ud2",
     ".text",
+    firmware_size = const FIRMWARE_SIZE,
+    magic = const pvh::MAGIC,
+    version = const offset_of!(pvh::RawStartInfo, version),
+    memmap = const offset_of!(pvh::RawStartInfo, memmap),
+    memmap_entries = const offset_of!(pvh::RawStartInfo, memmap_entries),
+    ram = const pvh::MEMMAP_RAM,
+    entry_size = const size_of::<pvh::RawMemmapEntry>(),
     pvh_type = const abi::note::PVH_TYPE,
     image_type = const abi::note::IMAGE_TYPE,
     boot_type = const abi::note::BOOT_TYPE,

@@ -69,6 +69,8 @@ pub struct Vm {
     pub settings: Settings,
     /// Whether `tsc_hz` and `wall_ns` are added to the command line where `settings` leaves them open.
     pub pass_clock: bool,
+    /// Whether the machine gets a fresh seed, for CPUs without randomness.
+    pub pass_seed: bool,
     /// Whether the console is fed from [`Running::take_input`]. Otherwise nothing ever arrives there.
     pub input: bool,
     /// How long the machine may run.
@@ -95,6 +97,7 @@ impl Vm {
             kernel: kernel.into(),
             settings: Settings::default(),
             pass_clock: true,
+            pass_seed: true,
             input: false,
             timeout: None,
             gdb: None,
@@ -170,7 +173,9 @@ impl Vm {
         add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         add(&["-chardev", &format!("file,id=status,path={status_path}")]);
         add(&["-device", &format!("isa-debugcon,iobase={STATUS_PORT:#x},chardev=status")]);
-        add(&["-fw_cfg", &format!("name={},file={seed_path}", abi::seed::FILE)]);
+        if self.pass_seed {
+            add(&["-fw_cfg", &format!("name={},file={seed_path}", abi::seed::FILE)]);
+        }
         add(&["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
         if let Some(gdb) = self.gdb {
             add(&["-gdb", &format!("tcp:127.0.0.1:{}", gdb.port)]);

@@ -24,8 +24,8 @@ fn main() {
     println!("there again: {}", vec.try_reserve_exact(8 << 20).is_ok());
     let layout = Layout::array::<u8>(1 << 45).expect("a layout");
     // SAFETY: the layout's size is not zero; the result is not used.
-    println!("null: {}", unsafe { alloc(layout) }.is_null());
+    println!("null: {}", std::hint::black_box(unsafe { alloc(layout) }).is_null());
     if std::env::args().nth(1).as_deref() == Some("abort") {
-        let _ = vec![1u8; 1 << 40];
+        std::hint::black_box(vec![1u8; 1 << 40]);
     }
 }

@@ -1,0 +1,152 @@
+//! Boots images.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use abi::report::PREFIX;
+pub use qemu::Machine;
+use qemu::{Outcome, Vm};
+
+use crate::image::Image;
+
+/// Far longer than any boot takes: it ends a machine that hangs, and measures nothing.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The machine types that every behaviour is looked at on.
+pub const MACHINES: [Machine; 2] = [Machine::Q35, Machine::Microvm];
+
+/// A machine that is to boot an image: q35, `-cpu max`, 64 MiB, unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    vm: Vm,
+    input: Option<Vec<u8>>,
+}
+
+/// A machine that ran to its end.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The console.
+    pub console: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Boot {
+    /// A machine for `image`.
+    pub fn new(image: &Image) -> Self {
+        let mut vm = Vm::new(&image.path);
+        vm.machine = Machine::Q35;
+        vm.timeout = Some(TIMEOUT);
+        vm.settings.argv0 = image.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { vm, input: None }
+    }
+
+    /// Another machine type.
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.vm.machine = machine;
+        self
+    }
+
+    /// Another CPU model, in QEMU's words.
+    pub fn cpu(mut self, cpu: &str) -> Self {
+        cpu.clone_into(&mut self.vm.cpu);
+        self
+    }
+
+    /// Another amount of memory.
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.vm.memory_mib = mib;
+        self
+    }
+
+    /// Another amount of memory, by the KiB.
+    pub fn memory_kib(self, kib: u32) -> Self {
+        self.qemu(&["-m", &format!("{kib}K")])
+    }
+
+    /// Arguments for the program.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.vm.settings.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self
+    }
+
+    /// Variables for the program, `NAME=VALUE`.
+    pub fn env(mut self, env: &[&str]) -> Self {
+        self.vm.settings.env = env.iter().map(|&variable| variable.to_owned()).collect();
+        self
+    }
+
+    /// Without the seed that the host hands over.
+    pub fn without_seed(mut self) -> Self {
+        self.vm.pass_seed = false;
+        self
+    }
+
+    /// More arguments for QEMU. The last of an option counts.
+    pub fn qemu(mut self, args: &[&str]) -> Self {
+        self.vm.extra.extend(args.iter().map(Into::into));
+        self
+    }
+
+    /// What the console is fed with, once the program reads it.
+    pub fn input(mut self, input: &[u8]) -> Self {
+        self.vm.input = true;
+        self.input = Some(input.to_owned());
+        self
+    }
+
+    /// The machine's type and CPU, for messages.
+    pub fn describe(&self) -> String {
+        format!("{} {} {} MiB", self.vm.machine, self.vm.cpu, self.vm.memory_mib)
+    }
+
+    /// Boots, and waits for the end.
+    #[track_caller]
+    pub fn run(&self) -> Ended {
+        let mut console = Vec::new();
+        let mut running = match self.vm.start() {
+            Ok(running) => running,
+            Err(error) => panic!("{error}; all that the tests need is installed by `cargo xtask setup`"),
+        };
+        let feeder = self.input.clone().zip(running.take_input()).map(|(octets, mut input)| {
+            // The machine may end before it has read everything.
+            std::thread::spawn(move || input.wait_ready() && input.write_all(&octets).is_ok())
+        });
+        let outcome = running.pump(|octets| {
+            console.extend_from_slice(octets);
+            ControlFlow::Continue(())
+        });
+        feeder.map(|feeder| feeder.join().expect("the feeder does not panic"));
+        let outcome = outcome.expect("the host can watch QEMU");
+        Ended { console: String::from_utf8_lossy(&console).into_owned(), outcome }
+    }
+
+    /// Boots, and expects the image to end itself with `status`. Returns the console.
+    #[track_caller]
+    pub fn expect(&self, status: u8) -> Ended {
+        let ended = self.run();
+        assert_eq!(ended.outcome, Outcome::Exited(status), "on {}:\n{}", self.describe(), ended.console);
+        ended
+    }
+}
+
+impl Ended {
+    /// The console without the kernel's own lines.
+    pub fn programs(&self) -> String {
+        self.console.split_inclusive('\n').filter(|line| !line.starts_with(PREFIX)).collect()
+    }
+
+    /// The kernel's own lines, without their mark.
+    pub fn kernels(&self) -> Vec<&str> {
+        self.console.lines().filter_map(|line| line.strip_prefix(PREFIX)).collect()
+    }
+}
+
+/// Boots an image on every machine type and expects `status`; `look` sees how each ended.
+#[track_caller]
+pub fn everywhere(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
+    for machine in MACHINES {
+        look(&boot.clone().machine(machine).expect(status));
+    }
+}

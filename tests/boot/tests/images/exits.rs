@@ -1,0 +1,45 @@
+//! The status of the program becomes that of the command.
+
+use boot_tests::boot::everywhere;
+use boot_tests::image::programs;
+use boot_tests::{Boot, Image, linux, tool};
+
+#[test]
+fn every_way_to_end_keeps_the_status() {
+    let image = Image::program("exit");
+    for way in ["call", "return", "thread"] {
+        for status in [0u8, 1, 7, 127, 128, 200, 255] {
+            let boot = Boot::new(&image).args(&[way, &status.to_string()]);
+            assert_eq!(boot.expect(status).console, "", "{way}");
+        }
+    }
+}
+
+#[test]
+fn on_every_machine_type() {
+    for status in [7u8, 200] {
+        let boot = Boot::new(&Image::program("exit")).args(&["return", &status.to_string()]);
+        everywhere(&boot, status, |ended| assert_eq!(ended.console, ""));
+    }
+}
+
+#[test]
+fn as_on_linux() {
+    for status in ["7", "200"] {
+        linux::same_status(&Image::program("exit"), &["call", status]);
+    }
+}
+
+#[test]
+fn through_the_tool() {
+    let image = Image::program("exit");
+    let target_dir = image.path.ancestors().nth(3).expect("a target folder").to_str().expect("text");
+    for status in [0, 7, 200] {
+        let mut run =
+            tool::command(&programs(), &["run", "--quiet", "--release", "--bin", "exit", "--timeout", "120"]);
+        run.args(["--target-dir", target_dir, "--", "call", &status.to_string()]);
+        let output = run.output().expect("the tool was built");
+        assert_eq!(output.status.code(), Some(status), "{}", tool::text(&output.stderr));
+        assert_eq!((tool::text(&output.stdout), tool::text(&output.stderr)), Default::default());
+    }
+}

@@ -1,0 +1,131 @@
+//! Faults of the program and of the kernel: the report, and the status 128 plus the signal, or 125.
+
+use boot_tests::boot::everywhere;
+use boot_tests::image::programs;
+use boot_tests::{Boot, Image, report, tool};
+
+struct Fault {
+    /// The program's argument, and the function that does it.
+    name: &'static str,
+    status: u8,
+    headline: &'static str,
+    parts: &'static [&'static str],
+}
+
+const fn fault(
+    name: &'static str,
+    status: u8,
+    headline: &'static str,
+    parts: &'static [&'static str],
+) -> Fault {
+    Fault { name, status, headline, parts }
+}
+
+const SEGMENTATION: u8 = 128 + 11;
+const FLOATING_POINT: u8 = 128 + 8;
+const ILLEGAL: u8 = 128 + 4;
+const MAIN: &str = "(thread 1 \"faults\")";
+
+const FAULTS: [Fault; 12] = [
+    fault(
+        "null_read",
+        SEGMENTATION,
+        "program fault: page fault: read of 0x0000000000000008, a null pointer",
+        &[MAIN],
+    ),
+    fault(
+        "null_write",
+        SEGMENTATION,
+        "program fault: page fault: write to 0x0000000000000010, a null pointer",
+        &[MAIN],
+    ),
+    fault(
+        "unmapped_read",
+        SEGMENTATION,
+        "program fault: page fault: read of 0x0000100000000000, where nothing is mapped",
+        &[MAIN],
+    ),
+    fault(
+        "write_text",
+        SEGMENTATION,
+        "program fault: page fault: write to 0x",
+        &["which its mapping does not allow", MAIN],
+    ),
+    fault("execute_constant", SEGMENTATION, EXECUTION, &["which its mapping does not allow", MAIN]),
+    fault("execute_static", SEGMENTATION, EXECUTION, &["which its mapping does not allow", MAIN]),
+    fault("execute_heap", SEGMENTATION, EXECUTION, &["which its mapping does not allow", MAIN]),
+    fault("divide", FLOATING_POINT, "program fault: divide error (thread 1 \"faults\")", &[]),
+    fault("invalid", ILLEGAL, "program fault: invalid instruction (thread 1 \"faults\")", &[]),
+    fault(
+        "non_canonical",
+        SEGMENTATION,
+        "program fault: general protection fault (thread 1 \"faults\")",
+        &[],
+    ),
+    fault(
+        "thread_stack_overflow",
+        SEGMENTATION,
+        "program fault: page fault: write to 0x",
+        &["which its mapping does not allow", "\"deep\""],
+    ),
+    fault(
+        "kernel_stack_overflow",
+        125,
+        "kernel fault: page fault: write to 0x",
+        &["a guard page: kernel stack overflow"],
+    ),
+];
+const EXECUTION: &str = "program fault: page fault: execution of 0x";
+
+#[test]
+fn every_fault_is_reported() {
+    let image = Image::program("faults");
+    for Fault { name, status, headline, parts } in FAULTS {
+        everywhere(&Boot::new(&image).args(&[name]), status, |ended| {
+            assert!(ended.console.starts_with(&format!("{name}:\n")), "{}", ended.console);
+            report::expect(ended, headline, parts);
+        });
+    }
+}
+
+#[test]
+fn registers_are_those_of_the_fault() {
+    let ended = Boot::new(&Image::program("faults")).args(&["divide"]).expect(FLOATING_POINT);
+    let value = |name| report::value(&ended.console, name);
+    assert_eq!((value("rax"), value("rdx")), (Some(1), Some(0)));
+    assert_eq!(value("rip"), report::frames(&ended.console).next(), "the first frame is the instruction");
+}
+
+#[test]
+fn the_tool_names_the_function_that_faulted() {
+    let image = Image::program("faults");
+    let target_dir = image.path.ancestors().nth(3).expect("a target folder").to_str().expect("text");
+    for Fault { name, status, .. } in FAULTS {
+        let options = [
+            "run",
+            "--quiet",
+            "--release",
+            "--bin",
+            "faults",
+            "--timeout",
+            "120",
+            "--target-dir",
+            target_dir,
+        ];
+        let mut run = tool::command(&programs(), &options);
+        let output = run.args(["--", name]).output().expect("the tool was built");
+        let stdout = tool::text(&output.stdout);
+        assert_eq!(output.status.code(), Some(status.into()), "{name}: {stdout}");
+        let function = match name {
+            "thread_stack_overflow" => "faults::recurse",
+            // Wherever in the entry the kernel's stack ended.
+            "kernel_stack_overflow" => "includeos_syscall_entry",
+            name => &format!("faults::{name}"),
+        };
+        let backtrace = stdout.lines().skip_while(|line| !line.starts_with("  #0 "));
+        let names = |line: &&str| line.contains(function);
+        let line =
+            backtrace.clone().find(names).unwrap_or_else(|| panic!("{function} is not named:\n{stdout}"));
+        assert!(line.contains("faults.rs:") || name == "kernel_stack_overflow", "{line}: no place");
+    }
+}

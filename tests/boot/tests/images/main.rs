@@ -1,0 +1,11 @@
+//! One behaviour, one test: images that boot, what they print, how they end.
+
+mod calls;
+mod exits;
+mod faults;
+mod machines;
+mod memory;
+mod object;
+mod ordinary;
+mod panics;
+mod symbols;

@@ -1,0 +1,108 @@
+//! What every program does: the same output and status as of the same file as a Linux process.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use boot_tests::boot::everywhere;
+use boot_tests::{Boot, Image, linux};
+
+#[test]
+fn hello() {
+    linux::same(&Image::program("hello"), &["a", "b c"], &["HELLO=world"], &[]);
+}
+
+#[test]
+fn arguments_and_environment_arrive_octet_by_octet() {
+    let args = [
+        "",
+        " ",
+        "two words",
+        "\"quoted\"",
+        "back\\slash",
+        "\\\"",
+        "--",
+        "-v",
+        "ünïcödé 漢字 🦀",
+        "a=b",
+        "*",
+        "$HOME",
+        "tab\there",
+        "line\nbreak",
+        "'",
+        "tsc_hz=1",
+    ];
+    let env = [
+        "EMPTY=",
+        "BLANKS= two  words ",
+        "QUOTES=\"a\" 'b' \\",
+        "UNICODE=größe 漢",
+        "EQUALS=a=b=c",
+        "LINES=1\n2",
+    ];
+    linux::same(&Image::program("env_args"), &args, &env, &[]);
+}
+
+#[test]
+fn no_arguments_and_no_environment() {
+    everywhere(&Boot::new(&Image::program("env_args")), 0, |ended| assert_eq!(ended.console, ""));
+}
+
+#[test]
+fn many_arguments() {
+    let args: Vec<String> = (0..400).map(|n| format!("argument{n}")).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // QEMU hands over at most 2047 octets on some machines, so not everywhere.
+    let image = Image::program("env_args");
+    let (expected, _) = linux::run(&image, &args[..100], &[]);
+    assert_eq!(Boot::new(&image).args(&args[..100]).expect(0).console, expected);
+}
+
+#[test]
+fn threads() {
+    linux::same(&Image::program("threads"), &[], &[], &[]);
+}
+
+/// The state of vector registers is kept by FXSAVE where the CPU has no XSAVE.
+#[test]
+fn threads_without_xsave() {
+    let image = Image::program("threads");
+    let (expected, status) = linux::run(&image, &[], &[]);
+    for cpu in ["qemu64,+rdrand", "qemu64", "max,-xsave", "max,-avx"] {
+        let ended = Boot::new(&image).cpu(cpu).expect(status);
+        assert_eq!(ended.console, expected, "{cpu}");
+    }
+}
+
+#[test]
+fn time() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the host's clock is set").as_secs();
+    linux::same(&Image::program("time"), &[&now.to_string()], &[], &[]);
+}
+
+#[test]
+fn console_input() {
+    let input = b"one\n\xc3\xbcber\n\nend\nnever read\n";
+    everywhere(&Boot::new(&Image::program("echo")).input(input), 0, |ended| {
+        assert_eq!(
+            ended.console,
+            "ready\nheard \"one\"\nheard \"über\"\nheard \"\"\nheard \"end\"\ngoodbye\n"
+        );
+    });
+}
+
+#[test]
+fn the_end_of_console_input() {
+    everywhere(&Boot::new(&Image::program("echo")).input(b"last\n\x04"), 0, |ended| {
+        assert_eq!(ended.console, "ready\nheard \"last\"\nend of input\n");
+    });
+}
+
+#[test]
+fn more_input_than_any_queue_holds() {
+    let mut input = "x".repeat(20_000);
+    input.push_str("\nend\n");
+    everywhere(&Boot::new(&Image::program("echo")).input(input.as_bytes()), 0, |ended| {
+        let line = ended.console.lines().find(|line| line.starts_with("heard \"x")).unwrap_or_default();
+        assert_eq!(line.len(), "heard \"\"".len() + 20_000, "octets are lost");
+        assert!(ended.console.ends_with("goodbye\n"));
+    });
+}

@@ -60,12 +60,14 @@ pub fn run_steps(steps: &mut ui::Steps) -> Tally {
     Tally { passed: tally.passed + tests.passed, failed: tally.failed + tests.failed }
 }
 
-/// The workspace, and the examples, which are projects of their own.
+/// The workspace, and the examples and test programs, which are projects of their own.
 fn check_format() -> Result<()> {
     let mut folders = vec![repo::root()];
-    let is_example = |path: &&PathBuf| path.starts_with("examples") && path.ends_with("Cargo.toml");
+    let is_apart = |path: &&PathBuf| {
+        (path.starts_with("examples") || path.starts_with("tests/programs")) && path.ends_with("Cargo.toml")
+    };
     folders.extend(
-        repo::files()?.iter().filter(is_example).map(|path| repo::root().join(path).with_file_name("")),
+        repo::files()?.iter().filter(is_apart).map(|path| repo::root().join(path).with_file_name("")),
     );
     for folder in folders {
         ui::run(repo::cargo().args(["fmt", "--all", "--check"]).current_dir(folder))?;

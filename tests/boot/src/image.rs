@@ -1,6 +1,7 @@
 //! Programs as images.
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::OnceLock;
 
 use crate::tool;
@@ -18,14 +19,15 @@ impl Image {
     /// A program of `tests/programs`. The first call builds all of them.
     #[track_caller]
     pub fn program(name: &str) -> Self {
-        static TARGET_DIR: OnceLock<PathBuf> = OnceLock::new();
-        let target_dir = TARGET_DIR.get_or_init(|| {
-            let target_dir = tool::target_dir().join("boot-tests");
-            let folder = target_dir.to_str().expect("a path of text");
-            tool::succeed(&programs(), &["build", "--release", "--target-dir", folder]);
-            target_dir
-        });
-        Self::at(target_dir, "release", name)
+        Self::at(Path::new(target_dir()), "release", name)
+    }
+
+    /// `cargo includeos run -- ARGS` of a program of `tests/programs`.
+    #[track_caller]
+    pub fn run_by_tool(name: &str, args: &[&str]) -> Output {
+        let options =
+            ["run", "--quiet", "--release", "--timeout", "120", "--target-dir", target_dir(), "--bin", name];
+        tool::command(&programs(), &options).arg("--").args(args).output().expect("the tool was built")
     }
 
     /// What the tool built in a target folder.
@@ -43,7 +45,18 @@ impl Image {
     }
 }
 
+/// The folder in which the programs are built. The first call builds them.
+fn target_dir() -> &'static str {
+    static TARGET_DIR: OnceLock<String> = OnceLock::new();
+    TARGET_DIR.get_or_init(|| {
+        let folder =
+            tool::target_dir().join("boot-tests").into_os_string().into_string().expect("a path of text");
+        tool::succeed(&programs(), &["build", "--release", "--target-dir", &folder]);
+        folder
+    })
+}
+
 /// The folder of the programs.
-pub fn programs() -> PathBuf {
+fn programs() -> PathBuf {
     tool::repository().join("tests/programs")
 }

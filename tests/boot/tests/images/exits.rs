@@ -1,7 +1,6 @@
 //! The status of the program becomes that of the command.
 
 use boot_tests::boot::everywhere;
-use boot_tests::image::programs;
 use boot_tests::{Boot, Image, linux, tool};
 
 #[test]
@@ -32,13 +31,8 @@ fn as_on_linux() {
 
 #[test]
 fn through_the_tool() {
-    let image = Image::program("exit");
-    let target_dir = image.path.ancestors().nth(3).expect("a target folder").to_str().expect("text");
     for status in [0, 7, 200] {
-        let mut run =
-            tool::command(&programs(), &["run", "--quiet", "--release", "--bin", "exit", "--timeout", "120"]);
-        run.args(["--target-dir", target_dir, "--", "call", &status.to_string()]);
-        let output = run.output().expect("the tool was built");
+        let output = Image::run_by_tool("exit", &["call", &status.to_string()]);
         assert_eq!(output.status.code(), Some(status), "{}", tool::text(&output.stderr));
         assert_eq!((tool::text(&output.stdout), tool::text(&output.stderr)), Default::default());
     }

@@ -1,7 +1,6 @@
 //! Faults of the program and of the kernel: the report, and the status 128 plus the signal, or 125.
 
 use boot_tests::boot::everywhere;
-use boot_tests::image::programs;
 use boot_tests::{Boot, Image, report, tool};
 
 struct Fault {
@@ -98,22 +97,8 @@ fn registers_are_those_of_the_fault() {
 
 #[test]
 fn the_tool_names_the_function_that_faulted() {
-    let image = Image::program("faults");
-    let target_dir = image.path.ancestors().nth(3).expect("a target folder").to_str().expect("text");
     for Fault { name, status, .. } in FAULTS {
-        let options = [
-            "run",
-            "--quiet",
-            "--release",
-            "--bin",
-            "faults",
-            "--timeout",
-            "120",
-            "--target-dir",
-            target_dir,
-        ];
-        let mut run = tool::command(&programs(), &options);
-        let output = run.args(["--", name]).output().expect("the tool was built");
+        let output = Image::run_by_tool("faults", &[name]);
         let stdout = tool::text(&output.stdout);
         assert_eq!(output.status.code(), Some(status.into()), "{name}: {stdout}");
         let function = match name {

@@ -1,7 +1,6 @@
 //! Panics and aborts of the program.
 
 use boot_tests::boot::everywhere;
-use boot_tests::image::programs;
 use boot_tests::{Boot, Image, linux, tool};
 
 #[test]
@@ -22,11 +21,7 @@ fn a_panic_ends_with_101_and_its_message() {
 
 #[test]
 fn the_tool_names_the_functions_of_a_panic() {
-    let image = Image::program("panics");
-    let target_dir = image.path.ancestors().nth(3).expect("a target folder").to_str().expect("text");
-    let mut run =
-        tool::command(&programs(), &["run", "--quiet", "--release", "--bin", "panics", "--timeout", "120"]);
-    let output = run.args(["--target-dir", target_dir]).output().expect("the tool was built");
+    let output = Image::run_by_tool("panics", &[]);
     let stdout = tool::text(&output.stdout);
     assert_eq!(output.status.code(), Some(101), "{stdout}");
     assert!(stdout.contains("panics::falls_over") && stdout.contains("src/bin/panics.rs:"), "{stdout}");

@@ -1,0 +1,106 @@
+//! Projects as people have them: whole builds of their own, hence slower than the other tests. Each is made in a
+//! temporary folder, built by the tool without a change, booted, and run on Linux.
+
+mod project;
+
+use project::Project;
+
+const HELLO: &str = "fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    println!(\"hello, {}\", words.join(\" and \"));
+    std::process::exit(7);
+}\n";
+
+/// `cargo new`, nothing else.
+#[test]
+fn plain() {
+    let project = Project::new("plain", "", HELLO);
+    project.same_as_on_linux("dev", &["one", "two"], 7, "hello, one and two\n");
+}
+
+/// A profile that leaves nothing as it is by default: no unwinding, one unit, all of it optimised together.
+#[test]
+fn panic_abort_and_fat_lto() {
+    let profile = "[profile.release]\npanic = \"abort\"\nlto = \"fat\"\ncodegen-units = 1\nopt-level = \"z\"\nstrip = true\n";
+    let project = Project::new("small", profile, HELLO);
+    project.same_as_on_linux("release", &["small"], 7, "hello, small\n");
+}
+
+/// An allocator written in C, with thread-local heaps and reservations of its own.
+#[test]
+fn mimalloc_is_the_global_allocator() {
+    let main = "#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let threads: Vec<_> = (0..4u64).map(|n| std::thread::spawn(move || {
+        let map: std::collections::BTreeMap<u64, String> = (0..2000).map(|k| (k * n, format!(\"{k}\"))).collect();
+        let large = vec![n; 200_000];
+        map.len() as u64 + large.iter().sum::<u64>()
+    })).collect();
+    let sums: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    println!(\"{sums:?}\");
+}\n";
+    let project = Project::new(
+        "allocates",
+        "[dependencies]\nmimalloc = { version = \"0.1\", default-features = false }\n",
+        main,
+    );
+    project.same_as_on_linux("release", &[], 0, "[1, 202000, 402000, 602000]\n");
+}
+
+/// Another tool-chain file: the channel of the tool-chain at hand, so that nothing is fetched.
+#[test]
+fn a_rust_toolchain_file() {
+    let project = Project::new("pinned", "", HELLO);
+    let file = format!("[toolchain]\nchannel = \"{}\"\n", project::channel());
+    project.write("rust-toolchain.toml", &file);
+    project.same_as_on_linux("dev", &["pinned"], 7, "hello, pinned\n");
+}
+
+/// Code that runs on the host while the project is built must not be built as an image.
+#[test]
+fn procedural_macros_and_a_build_script_with_c() {
+    let manifest = "[dependencies]\nserde = { version = \"1\", features = [\"derive\"] }\nserde_json = \"1\"\n\n\
+                    [build-dependencies]\ncc = \"1\"\n";
+    let main = "#[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+struct Point { x: i32, name: String }
+
+unsafe extern \"C\" { safe fn cubed(n: i32) -> i32; }
+
+fn main() {
+    let point = Point { x: cubed(3), name: env!(\"BUILT\").to_owned() };
+    let text = serde_json::to_string(&point).unwrap();
+    assert_eq!(serde_json::from_str::<Point>(&text).unwrap(), point);
+    println!(\"{text}\");
+}\n";
+    let project = Project::new("derives", manifest, main);
+    project.write(
+        "build.rs",
+        "fn main() {
+    cc::Build::new().file(\"cubed.c\").compile(\"cubed\");
+    println!(\"cargo::rustc-env=BUILT=by {}\", std::thread::spawn(|| \"a script\").join().unwrap());
+    println!(\"cargo::rerun-if-changed=cubed.c\");
+}\n",
+    );
+    project.write("cubed.c", "int cubed(int n) { return n * n * n; }\n");
+    project.same_as_on_linux("release", &[], 0, "{\"x\":27,\"name\":\"by a script\"}\n");
+}
+
+/// The user's own flags stay.
+#[test]
+fn flags_and_features_of_the_projects_own() {
+    let main = "fn main() { println!(\"{} {}\", cfg!(theirs), cfg!(target_feature = \"sse4.2\")) }\n";
+    let project = Project::new("flags", "", main);
+    let config = "[build]\nrustflags = [\"--cfg\", \"theirs\", \"-Ctarget-cpu=x86-64-v2\"]\n";
+    project.write(".cargo/config.toml", config);
+    project.same_as_on_linux("dev", &[], 0, "true true\n");
+}
+
+/// The other linker.
+#[test]
+fn gnu_ld() {
+    let project = Project::new("gnu", "", HELLO);
+    project.write(".cargo/config.toml", "[build]\nrustflags = [\"-Clink-arg=-fuse-ld=bfd\"]\n");
+    project.same_as_on_linux("dev", &["gnu"], 7, "hello, gnu\n");
+}

@@ -1,0 +1,61 @@
+//! A Cargo project in a temporary folder.
+
+use std::fs;
+use std::process::Command;
+
+use boot_tests::{Boot, Image, Machine, linux, tool};
+use tempfile::TempDir;
+
+/// A project with one program. Its folder goes with it.
+pub struct Project {
+    folder: TempDir,
+    name: &'static str,
+}
+
+impl Project {
+    /// `cargo init`, then `manifest` at the end of Cargo.toml, and `main` as src/main.rs.
+    #[track_caller]
+    pub fn new(name: &'static str, manifest: &str, main: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut init = Command::new(env!("CARGO"));
+        init.args(["init", "--quiet", "--vcs", "none", "--name", name]).current_dir(folder.path());
+        assert!(init.status().expect("Cargo runs this test").success());
+        let project = Self { folder, name };
+        let path = project.folder.path().join("Cargo.toml");
+        let mut text = fs::read_to_string(&path).expect("Cargo wrote it");
+        // Cargo's own ends with an empty table of dependencies.
+        if manifest.starts_with("[dependencies]") {
+            text = text.replace("[dependencies]\n", "");
+        }
+        project.write("Cargo.toml", &format!("{text}\n{manifest}"));
+        project.write("src/main.rs", main);
+        project
+    }
+
+    /// Writes a file of the project.
+    pub fn write(&self, path: &str, content: &str) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder can be made");
+        fs::write(path, content).expect("a file can be written");
+    }
+
+    /// Builds the project, boots it, runs it on Linux: both print `stdout` and end with `status`.
+    #[track_caller]
+    pub fn same_as_on_linux(&self, profile: &str, args: &[&str], status: u8, stdout: &str) {
+        let folder = self.folder.path();
+        tool::succeed(folder, &["build", "--quiet", "--profile", profile]);
+        let profile = if profile == "dev" { "debug" } else { profile };
+        let image = Image::at(&folder.join("target"), profile, self.name);
+        assert_eq!(linux::run(&image, args, &[]), (stdout.to_owned(), status));
+        for machine in [Machine::Q35, Machine::Microvm] {
+            let ended = Boot::new(&image).machine(machine).args(args).expect(status);
+            assert_eq!(ended.programs(), stdout, "{machine}:\n{}", ended.console);
+        }
+    }
+}
+
+/// The name by which rustup knows the tool-chain that runs this test; without rustup the file is not read.
+pub fn channel() -> String {
+    let named = std::env::var("RUSTUP_TOOLCHAIN").ok();
+    named.unwrap_or_else(|| "stable".to_owned())
+}

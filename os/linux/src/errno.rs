@@ -35,7 +35,12 @@ errno! {
     ENAMETOOLONG = 36;
     ENOSYS = 38;
     ETIMEDOUT = 110;
+    ERESTARTSYS = 512;
+    ERESTARTNOHAND = 514;
 }
+
+// The two ERESTART numbers never reach a program: `signal` turns them into EINTR, or makes the call again (as Linux'
+// include/linux/errno.h has it; the first depends on SA_RESTART, the second is made again only if no handler ran).
 
 impl From<Fault> for Errno {
     fn from(_: Fault) -> Self {

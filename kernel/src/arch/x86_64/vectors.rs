@@ -296,6 +296,20 @@ pub fn stay_on_stack() {
     unsafe { (*gate)[0] &= !(7 << 32) };
 }
 
+#[cfg(includeos_metal)]
+unsafe extern "Rust" {
+    /// `os/linux/signal`: the program faulted.
+    safe fn linux_fault(frame: &mut TrapFrame, cause: Cause);
+    /// `os/linux/signal`: the thread was notified and is about to go back to the program.
+    safe fn linux_attend(frame: &mut TrapFrame);
+}
+#[cfg(not(includeos_metal))]
+fn linux_fault(frame: &mut TrapFrame, cause: Cause) {
+    report::program_fault(frame, cause)
+}
+#[cfg(not(includeos_metal))]
+fn linux_attend(_: &mut TrapFrame) {}
+
 /// An exception or an interrupt that found the program running. Enters with interrupts masked and the section's
 /// depth at 1; so it leaves.
 extern "C" fn trap_from_program(frame: &mut TrapFrame) {
@@ -306,13 +320,28 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
         VECTOR_PF => {
             let access = mm::Access::from_error_code(frame.error);
             if let Err(reason) = mm::page_in(address, access) {
-                report::program_fault(frame, Cause::Page { address, access, reason });
+                linux_fault(frame, Cause::Page { address, access, reason });
             }
         }
-        vector if vector < u64::from(FIRST_DEVICE) => report::program_fault(frame, Cause::Exception),
+        // Not the program's doing.
+        VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
+        vector if vector < u64::from(FIRST_DEVICE) => linux_fault(frame, Cause::Exception),
         _ => {}
     }
-    sched::leave_section();
+    return_to_program(frame);
+}
+
+/// Does what came up, for the machine and for the thread, until nothing is left. Returns with interrupts masked: the
+/// caller goes back to the program with the registers in `frame`.
+pub(crate) fn return_to_program(frame: &mut TrapFrame) {
+    loop {
+        sched::leave_section();
+        if !sched::take_notified() {
+            return;
+        }
+        super::irq::enable();
+        linux_attend(frame);
+    }
 }
 
 /// An exception inside a kernel section.

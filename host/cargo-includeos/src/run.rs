@@ -49,6 +49,8 @@ pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, ma
     vm.cpus = options.cpus;
     vm.memory_mib = options.memory;
     vm.extra = options.qemu.iter().flat_map(|words| words.split_whitespace()).map(Into::into).collect();
+    // Who asks QEMU to log wants to read it.
+    vm.show_messages = !vm.extra.is_empty();
     vm.settings = settings(image, options, backtrace);
     vm.accel = match options.accel {
         AccelChoice::Tcg => Accel::Tcg,

@@ -91,7 +91,7 @@ impl fmt::Display for Outcome {
             }
             Self::Killed { signal, stderr } => write!(f, "QEMU was killed by signal {signal}: {stderr}"),
             Self::QemuFailed { status, stderr } if stderr.is_empty() => {
-                write!(f, "QEMU failed with status {status} and said nothing")
+                write!(f, "QEMU failed with status {status}")
             }
             Self::QemuFailed { status, stderr } => write!(f, "QEMU failed with status {status}: {stderr}"),
         }

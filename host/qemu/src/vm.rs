@@ -75,6 +75,8 @@ pub struct Vm {
     pub timeout: Option<Duration>,
     /// A gdb server.
     pub gdb: Option<Gdb>,
+    /// Whether what QEMU says goes to our standard error at once, instead of into the [`crate::Outcome`].
+    pub show_messages: bool,
     /// More arguments for QEMU, at the end.
     pub extra: Vec<OsString>,
 }
@@ -96,6 +98,7 @@ impl Vm {
             input: false,
             timeout: None,
             gdb: None,
+            show_messages: false,
             extra: Vec::new(),
         }
     }
@@ -122,7 +125,7 @@ impl Vm {
         command
             .stdin(if self.input { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::from(child_stderr))
+            .stderr(if self.show_messages { Stdio::inherit() } else { Stdio::from(child_stderr) })
             // Ctrl-C reaches the foreground process group. QEMU stays out of it, so that our side decides what
             // happens: today it ends and takes QEMU along.
             .process_group(0);

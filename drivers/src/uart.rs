@@ -18,6 +18,10 @@ const MCR: u16 = BASE + 4;
 /// Line status.
 const LSR: u16 = BASE + 5;
 
+/// COM1's ISA interrupt line.
+const IRQ: u8 = 4;
+/// Interrupt when data is received.
+const IER_RECEIVED: u8 = 1;
 const LSR_DATA_READY: u8 = 1;
 const LSR_THR_EMPTY: u8 = 1 << 5;
 /// Octets that may be written when the transmitter is empty.
@@ -63,5 +67,14 @@ impl Console for Uart {
             let status = port::inb(LSR);
             (status != 0xff && status & LSR_DATA_READY != 0).then(|| port::inb(DATA))
         }
+    }
+
+    fn enable_input_interrupt(&self) {
+        // SAFETY: as in `init`.
+        unsafe { port::outb(IER, IER_RECEIVED) };
+    }
+
+    fn irq(&self) -> u8 {
+        IRQ
     }
 }

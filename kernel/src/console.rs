@@ -1,12 +1,34 @@
 //! The console of this machine.
 
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
-use sync::Once;
+use sync::{Once, SpinLock};
 
+use crate::arch::current::{ioapic, power, vectors};
 use crate::device::Console;
+use crate::sched::thread::Thread;
+use crate::{log, sched};
 
 static CONSOLE: Once<&'static dyn Console> = Once::new();
+
+/// Input that arrived and was not read yet. Beyond it the device's own queue fills, and the sender waits.
+const INPUT_CAPACITY: usize = 4096;
+/// End of transmission: by it the host says that no more input comes.
+const END_OF_INPUT: u8 = 0x04;
+
+struct Input {
+    octets: VecDeque<u8>,
+    ended: bool,
+    /// The device interrupts. From the first reader on: a program that does not read costs nothing.
+    enabled: bool,
+    waiters: Vec<Arc<Thread>>,
+}
+
+static INPUT: SpinLock<Input> =
+    SpinLock::new(Input { octets: VecDeque::new(), ended: false, enabled: false, waiters: Vec::new() });
 
 /// Makes `console` the machine's. The first one stays.
 pub fn register(console: &'static dyn Console) {
@@ -20,9 +42,80 @@ pub fn write(bytes: &[u8]) {
     }
 }
 
-/// Takes one octet of input. `None`: there is none now.
-pub fn read() -> Option<u8> {
-    CONSOLE.get()?.read()
+impl Input {
+    /// Takes what the device has, as long as there is room.
+    fn drain(&mut self, console: &dyn Console) {
+        while self.octets.len() < INPUT_CAPACITY && !self.ended {
+            match console.read() {
+                Some(END_OF_INPUT) => self.ended = true,
+                Some(octet) => self.octets.push_back(octet),
+                None => return,
+            }
+        }
+    }
+
+    fn enable(&mut self, console: &dyn Console) {
+        if !self.enabled {
+            self.enabled = true;
+            if !ioapic::route_isa(console.irq(), vectors::CONSOLE) {
+                log!(Warn, "the console's input is not connected: no memory");
+            }
+            console.enable_input_interrupt();
+            power::write_record(format_args!("{}\n", abi::exit::INPUT_RECORD));
+        }
+    }
+}
+
+/// Fills `to` with input that has arrived; `Some(0)`: there will be no more. `None`: nothing has arrived.
+pub fn try_read(to: &mut [u8]) -> Option<usize> {
+    let Some(console) = CONSOLE.get() else { return Some(0) };
+    let mut input = INPUT.lock();
+    input.enable(*console);
+    // Also what did not fit when its interrupt came.
+    input.drain(*console);
+    let count = input.octets.len().min(to.len());
+    for (to, octet) in to.iter_mut().zip(input.octets.drain(..count)) {
+        *to = octet;
+    }
+    (count > 0 || input.ended).then_some(count)
+}
+
+/// Whether [`try_read`] would return something.
+pub fn readable() -> bool {
+    let Some(console) = CONSOLE.get() else { return true };
+    let mut input = INPUT.lock();
+    input.enable(*console);
+    input.drain(*console);
+    input.ended || !input.octets.is_empty()
+}
+
+/// Waits until input arrives, or the deadline; may return early.
+pub fn wait_for_input(deadline_ns: Option<u64>) {
+    let thread = sched::prepare_wait();
+    {
+        let mut input = INPUT.lock();
+        if input.ended || !input.octets.is_empty() {
+            sched::cancel_wait(&thread);
+            return;
+        }
+        input.waiters.push(thread.clone());
+    }
+    if sched::wait(deadline_ns) {
+        INPUT.lock().waiters.retain(|waiter| !Arc::ptr_eq(waiter, &thread));
+    }
+}
+
+/// The console's interrupt came.
+pub(crate) fn on_interrupt() {
+    let Some(console) = CONSOLE.get() else { return };
+    let waiters = {
+        let mut input = INPUT.lock();
+        input.drain(*console);
+        core::mem::take(&mut input.waiters)
+    };
+    for waiter in &waiters {
+        sched::wake(waiter);
+    }
 }
 
 /// The console as a `fmt::Write`, for the kernel's own lines.

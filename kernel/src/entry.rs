@@ -88,7 +88,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     };
     // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
     unsafe { mm::release(&start.reserved, &info.ram) };
-    log!(Info, "{} KiB RAM, TSC {} kHz, up after {} us", ram_kib(&info), tsc_hz / 1000, up_us(tsc_hz));
+    log!(Info, "{} KiB RAM, TSC {} kHz, up after {} us from power-on", ram_kib(&info), tsc_hz / 1000, up_us(tsc_hz));
     Booted { info, settings, features }
 }
 

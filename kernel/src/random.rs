@@ -17,7 +17,7 @@ enum Source {
     Rdseed,
     /// A generator keyed by the host's seed. The key is replaced at each use, so that what was given out cannot be
     /// worked out from what is in memory later.
-    Seeded([u8; 32]),
+    Seeded([u8; abi::seed::LEN]),
 }
 
 static SOURCE: SpinLock<Source> = SpinLock::new(Source::None);
@@ -33,7 +33,7 @@ pub fn init(features: &CpuFeatures) {
     } else if features.rdseed {
         Source::Rdseed
     } else {
-        fw_cfg::read_file(fw_cfg::SEED).map_or(Source::None, Source::Seeded)
+        fw_cfg::read_file(abi::seed::FILE).map_or(Source::None, Source::Seeded)
     };
 }
 

@@ -25,6 +25,12 @@ pub struct Image {
     pub with_symbols: PathBuf,
     /// Size of the image file in bytes.
     pub len: u64,
+    /// First physical address behind what it occupies when it is loaded.
+    pub load_end: u64,
+    /// Name of the program's own crate.
+    pub crate_name: String,
+    /// Names of the crates in it that Cargo built: all but the standard library's.
+    pub crates: Vec<String>,
 }
 
 /// Cargo ended with this status after it said why.
@@ -64,6 +70,13 @@ struct Builder<'a> {
     rustflags: String,
 }
 
+/// What Cargo reports of a build.
+#[derive(Default)]
+struct Built {
+    programs: Vec<Artifact>,
+    crates: Vec<String>,
+}
+
 impl<'a> Builder<'a> {
     fn new(project: &'a Project, selection: &'a Selection) -> Result<Self> {
         let profile = match &selection.profile {
@@ -81,18 +94,18 @@ impl<'a> Builder<'a> {
     }
 
     fn build(&self, program: Option<&Program>) -> Result<Vec<Image>> {
-        let mut artifacts = self.cargo_build(program)?;
+        let mut built = self.cargo_build(program)?;
         // Cargo does not know the kernel object: with another one it finds everything fresh.
-        let stale = artifacts.iter().filter(|artifact| self.is_stale(artifact)).collect::<Vec<_>>();
+        let stale = built.programs.iter().filter(|artifact| self.is_stale(artifact)).collect::<Vec<_>>();
         if !stale.is_empty() {
             stale.iter().try_for_each(|artifact| self.remove(artifact))?;
-            artifacts = self.cargo_build(program)?;
+            built = self.cargo_build(program)?;
         }
-        artifacts.iter().map(|artifact| self.make_image(artifact)).collect()
+        built.programs.iter().map(|artifact| self.make_image(artifact, &built.crates)).collect()
     }
 
-    /// Runs Cargo and returns the executables it reports.
-    fn cargo_build(&self, program: Option<&Program>) -> Result<Vec<Artifact>> {
+    /// Runs Cargo and returns what it reports.
+    fn cargo_build(&self, program: Option<&Program>) -> Result<Built> {
         let mut cargo = self.cargo(program)?;
         if self.selection.verbose {
             ui::status("Using", format!("CARGO_ENCODED_RUSTFLAGS={}", self.rustflags.replace('\x1f', " ")));
@@ -100,12 +113,15 @@ impl<'a> Builder<'a> {
         }
         let mut child = cargo.spawn().map_err(|error| toolchain::not_started("cargo", error))?;
         let stdout = child.stdout.take().context("cargo has no standard output")?;
-        let mut artifacts = Vec::new();
+        let mut built = Built::default();
         let mut messages = String::new();
         for message in Message::parse_stream(BufReader::new(stdout)) {
             match message.context("cannot read what Cargo says")? {
-                Message::CompilerArtifact(artifact) if artifact.executable.is_some() => {
-                    artifacts.push(artifact)
+                Message::CompilerArtifact(artifact) => {
+                    built.crates.push(artifact.target.name.replace('-', "_"));
+                    if artifact.executable.is_some() && is_program(&artifact, program) {
+                        built.programs.push(artifact);
+                    }
                 }
                 Message::CompilerMessage(message) => {
                     show(message.message.rendered.as_deref().unwrap_or_default());
@@ -127,8 +143,7 @@ impl<'a> Builder<'a> {
                 CargoFailed(status.code().and_then(|code| code.try_into().ok()).unwrap_or(101)).into()
             );
         }
-        artifacts.retain(|artifact| is_program(artifact, program));
-        Ok(artifacts)
+        Ok(built)
     }
 
     fn cargo(&self, program: Option<&Program>) -> Result<Command> {
@@ -221,7 +236,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Checks what Cargo linked and lays the image beside the project's other results.
-    fn make_image(&self, artifact: &Artifact) -> Result<Image> {
+    fn make_image(&self, artifact: &Artifact, crates: &[String]) -> Result<Image> {
         let linked = artifact.executable.clone().context("Cargo names no executable")?.into_std_path_buf();
         let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
         let note = image::check(&elf).with_context(|| format!("{}", linked.display()))?;
@@ -241,7 +256,14 @@ impl<'a> Builder<'a> {
                 .and_then(|file| file.set_permissions(executable))
                 .context("cannot make it executable")?;
         }
-        Ok(Image { path, with_symbols: linked, len: small.len() as u64 })
+        Ok(Image {
+            path,
+            with_symbols: linked,
+            len: small.len() as u64,
+            load_end: image::load_end(&elf)?,
+            crate_name: artifact.target.name.replace('-', "_"),
+            crates: crates.to_vec(),
+        })
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Console<W, S> {
     /// The line so far, while it may become a frame. `None`: it cannot, and passes.
     held: Option<Vec<u8>>,
     trace: Trace,
+    /// Whether the frames of a report have reached what std does before `main`.
+    before_main: bool,
 }
 
 /// Where we are in a backtrace of std that is shown short.
@@ -43,7 +45,14 @@ enum Trace {
 impl<W: Write, S: Symbolise> Console<W, S> {
     /// A console that writes to `out`.
     pub fn new(out: W, symbols: S, style: Style) -> Self {
-        Self { out, symbols, style, held: Some(Vec::new()), trace: Trace::Before(Vec::new()) }
+        Self {
+            out,
+            symbols,
+            style,
+            held: Some(Vec::new()),
+            trace: Trace::Before(Vec::new()),
+            before_main: false,
+        }
     }
 
     /// Takes what arrived.
@@ -100,11 +109,18 @@ impl<W: Write, S: Symbolise> Console<W, S> {
         }
     }
 
-    /// `  #3 0x0000000000201234 function at file:line`, what it is inlined into below.
+    /// `  #3 0x0000000000201234 function at file:line`, what it is inlined into below. What std does before `main` is
+    /// left out where backtraces are shown short.
     fn report_frame(&mut self, frame: Frame) -> io::Result<()> {
         // A return address may already belong to the next function; the call is before it.
         let call = if frame.index == 0 { frame.address } else { frame.address.saturating_sub(1) };
         let places = self.symbols.places(call);
+        let starts_main = places.iter().any(|place| place.function.contains("__rust_begin_short_backtrace"));
+        self.before_main =
+            self.style == Style::Short && (starts_main || (self.before_main && frame.index > 0));
+        if self.before_main {
+            return Ok(());
+        }
         let Some((innermost, outer)) = places.split_first() else {
             return writeln!(self.out, "{frame} <unknown>");
         };
@@ -299,6 +315,14 @@ mod tests {
              \x20 #1 0x0000000000002000 inner at src/b.rs:3:4\n       inlined into outer at src/b.rs:9:9\n\
              \x20 #2 0x0000000000009000 <unknown>\n"
         );
+    }
+
+    #[test]
+    fn report_frames_end_at_main() {
+        let report = "  #0 0x0000000000001000\n  #1 0x0000000000004000\n  #2 0x0000000000009000\n  #0 0x0000000000001000\n";
+        let frame = "  #0 0x0000000000001000 fault at src/a.rs:1:2\n";
+        assert_eq!(shown(report, Style::Short), frame.repeat(2));
+        assert_eq!(shown(report, Style::Full).lines().count(), 4);
     }
 
     const TRACE: &str = "stack backtrace:\n   0:             0x9000 - <unknown>\n   1:             0x3000 - <unknown>\n\

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use abi::note::{IMAGE_ABI, IMAGE_NAME, IMAGE_TYPE, ImageNote, PVH_NAME, PVH_TYPE};
 use anyhow::{Context, Result, bail};
+use object::Object;
 use object::elf::{self, FileHeader64};
 use object::endian::LittleEndian;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
@@ -32,6 +33,14 @@ pub fn check(elf: &[u8]) -> Result<ImageNote> {
              remedy: take `-Crelocation-model` and `-pie` out of the project's rustflags"
         );
     }
+    let needed = needed_libraries(elf)?;
+    if !needed.is_empty() {
+        bail!(
+            "the program links the shared library {}, and an image has nothing to load it with; \
+             remedy: a static archive of it, by a feature of the crate (often `vendored`, `bundled` or `static`)",
+            needed.join(", ")
+        );
+    }
     let pvh = note(elf, PVH_NAME, PVH_TYPE)?;
     let Some(ours) = note(elf, IMAGE_NAME, IMAGE_TYPE)? else {
         bail!(
@@ -52,6 +61,23 @@ pub fn check(elf: &[u8]) -> Result<ImageNote> {
         bail!("the image has no PVH note, so that no virtual machine finds its entry; remedy: `cargo clean`");
     }
     Ok(ours)
+}
+
+/// Names of the shared libraries that a program asks for.
+fn needed_libraries(elf: &[u8]) -> Result<Vec<String>> {
+    let file = object::File::parse(elf)?;
+    let mut names = Vec::new();
+    for library in file.import_libraries()? {
+        names.push(String::from_utf8_lossy(library?.name()).into_owned());
+    }
+    Ok(names)
+}
+
+/// First physical address behind what the image occupies when it is loaded.
+pub fn load_end(elf: &[u8]) -> Result<u64> {
+    let segments = Header::parse(elf)?.program_headers(LE, elf)?;
+    let loads = segments.iter().filter(|segment| segment.p_type(LE) == elf::PT_LOAD);
+    Ok(loads.map(|segment| segment.p_paddr(LE).saturating_add(segment.p_memsz(LE))).max().unwrap_or(0))
 }
 
 /// Descriptor of the first note of that name and type.
@@ -158,6 +184,12 @@ mod tests {
     fn a_kernel_without_our_note_is_refused_with_a_remedy() {
         let error = check(&qemu::floor::image()).unwrap_err().to_string();
         assert!(error.contains("no image note") && error.contains("remedy"), "{error}");
+    }
+
+    #[test]
+    fn the_floor_kernel_ends_in_the_second_mib() {
+        let end = load_end(&qemu::floor::image()).unwrap();
+        assert_eq!(end, 0x10_0000 + qemu::floor::image().len() as u64);
     }
 
     #[test]

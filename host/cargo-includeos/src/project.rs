@@ -55,7 +55,8 @@ impl Project {
     /// Folders where Cargo keeps what it has built.
     pub fn build_dirs(&self) -> impl Iterator<Item = &Path> {
         let build_dir = self.metadata.build_directory.as_deref().map(|dir| dir.as_std_path());
-        [Some(self.target_dir.as_path()), build_dir].into_iter().flatten()
+        let apart = build_dir.filter(|dir| *dir != self.target_dir);
+        [Some(self.target_dir.as_path()), apart].into_iter().flatten()
     }
 
     /// The one program that `run` means, by Cargo's rules.

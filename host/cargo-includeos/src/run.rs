@@ -4,14 +4,16 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 
 use abi::cmdline::Settings;
-use anyhow::{Context, Result};
-use qemu::{Accel, Outcome, Vm};
+use anyhow::{Context, Result, ensure};
+use qemu::{Accel, Input, Outcome, Vm};
 
 use crate::build::{self, Image, display_path};
 use crate::cli::{AccelChoice, MachineOptions, Run};
 use crate::console::{Console, Style};
 use crate::symbols::Symbols;
 use crate::ui;
+
+const MIB: u64 = 1024 * 1024;
 
 /// `cargo includeos run`: the exit status is the image's.
 pub fn command(run: &Run) -> Result<u8> {
@@ -33,6 +35,14 @@ pub fn command(run: &Run) -> Result<u8> {
 
 /// The machine that the options describe.
 pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, may_talk: bool) -> Result<Vm> {
+    // Firmware that cannot load an image loops without a word.
+    let least = image.load_end.div_ceil(MIB);
+    ensure!(
+        u64::from(options.memory) >= least,
+        "{} MiB are too little: the image alone occupies the first {least} MiB; remedy: `-m {}M` or more",
+        options.memory,
+        least + 1
+    );
     let mut vm = Vm::new(&image.path);
     vm.machine = options.machine;
     vm.cpu.clone_from(&options.cpu);
@@ -140,8 +150,11 @@ const PIPE_CLOSED: u8 = abi::exit::STATUS_SIGNAL_BASE + 13;
 /// End of transmission, by which a terminal says that no more input comes.
 const END_OF_INPUT: u8 = 0x04;
 
-/// Copies standard input to the console until either ends.
-fn feed(mut console: impl Write) {
+/// Copies standard input to the console, once the program reads it, until either ends.
+fn feed(mut console: Input) {
+    if !console.wait_ready() {
+        return;
+    }
     let mut buffer = [0; 4096];
     loop {
         match io::stdin().lock().read(&mut buffer) {

@@ -70,19 +70,19 @@ pub fn command(selection: &Selection) -> Result<()> {
     let image = build::one(selection)?;
     let elf = fs::read(&image.with_symbols)
         .with_context(|| format!("cannot read {}", image.with_symbols.display()))?;
-    show(&image, &shares(&elf)?);
+    show(&image, &shares(&elf, &image.crates)?);
     Ok(())
 }
 
 /// Attributes every loaded byte: by the symbol that covers it, or else by its section.
-fn shares(elf: &[u8]) -> Result<Shares> {
+fn shares(elf: &[u8], crates: &[String]) -> Result<Shares> {
     let file = object::File::parse(elf).context("the linked program is no ELF file")?;
     let mut shares = Shares::new();
     let mut named = BTreeMap::<usize, u64>::new();
     for (section, start, end, name) in symbols(&file) {
         let Ok(section) = file.section_by_index(section) else { continue };
         let section_name = section.name().unwrap_or_default();
-        let owner = if is_kernel(section_name) { of_kernel(name) } else { of_program(name) };
+        let owner = if is_kernel(section_name) { of_kernel(name) } else { of_program(name, crates) };
         shares.entry(owner).or_default().add(bytes(section.kind(), end - start));
         *named.entry(section.index().0).or_default() += end - start;
     }
@@ -159,12 +159,13 @@ fn is_kernel_crate(name: &str) -> bool {
     ["kernel", "drivers", "linux"].contains(&name)
 }
 
-/// Owner of a symbol of the program: the crate, or what is known of C by its name.
-fn of_program(symbol: &str) -> (Part, String) {
+/// Owner of a symbol of the program: the crate, or what is known of C by its name. Crates that Cargo did not build
+/// came with the standard library.
+fn of_program(symbol: &str, crates: &[String]) -> (Part, String) {
     match rust_path(symbol).and_then(|path| path.into_iter().next()) {
         Some(name) if name == "__rustc" => (Part::Std, "std".to_owned()),
-        Some(name) if is_std(&name) => (Part::Std, name),
-        Some(name) => (Part::Program, name),
+        Some(name) if crates.contains(&name) => (Part::Program, name),
+        Some(name) => (Part::Std, name),
         None if is_unwinder(symbol) => (Part::C, "libgcc (unwinding)".to_owned()),
         None => (Part::C, "libc, C code and assembly".to_owned()),
     }
@@ -180,25 +181,6 @@ fn of_section(section: &str, kind: SectionKind) -> (Part, String) {
         _ if kind == SectionKind::UninitializedData => (Part::Other, "zeroed data".to_owned()),
         _ => (Part::Other, "strings and constants".to_owned()),
     }
-}
-
-fn is_std(name: &str) -> bool {
-    const CRATES: [&str; 13] = [
-        "std",
-        "core",
-        "alloc",
-        "compiler_builtins",
-        "panic_unwind",
-        "panic_abort",
-        "unwind",
-        "hashbrown",
-        "addr2line",
-        "gimli",
-        "object",
-        "miniz_oxide",
-        "rustc_demangle",
-    ];
-    CRATES.contains(&name)
 }
 
 fn is_unwinder(symbol: &str) -> bool {
@@ -278,8 +260,11 @@ mod tests {
 
     #[test]
     fn rust_symbols_belong_to_their_crate() {
+        let crates = ["hello".to_owned(), "serde".to_owned()];
+        let of_program = |symbol: &str| of_program(symbol, &crates);
         assert_eq!(of_program(&legacy(&["hello", "main"])), (Part::Program, "hello".to_owned()));
         assert_eq!(of_program(&legacy(&["core", "fmt", "write"])), (Part::Std, "core".to_owned()));
+        assert_eq!(of_program(&legacy(&["memchr", "find"])), (Part::Std, "memchr".to_owned()));
         let of_trait = legacy(&["_$LT$u8$u20$as$u20$serde..Serialize$GT$", "serialize"]);
         assert_eq!(of_program(&of_trait), (Part::Program, "serde".to_owned()));
         let of_type = legacy(&["_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$serde..Serialize$GT$", "serialize"]);
@@ -288,8 +273,8 @@ mod tests {
 
     #[test]
     fn c_symbols_are_told_apart_by_name() {
-        assert_eq!(of_program("malloc").0, Part::C);
-        assert_eq!(of_program("_Unwind_Resume").1, "libgcc (unwinding)");
+        assert_eq!(of_program("malloc", &[]).0, Part::C);
+        assert_eq!(of_program("_Unwind_Resume", &[]).1, "libgcc (unwinding)");
     }
 
     #[test]
@@ -305,7 +290,7 @@ mod tests {
         let elf = fs::read(std::env::current_exe().unwrap()).unwrap();
         let file = object::File::parse(&*elf).unwrap();
         let loaded: u64 = file.sections().filter(is_loaded).map(|section| section.size()).sum();
-        let shown: u64 = shares(&elf).unwrap().values().map(|bytes| bytes.file() + bytes.bss).sum();
+        let shown: u64 = shares(&elf, &[]).unwrap().values().map(|bytes| bytes.file() + bytes.bss).sum();
         assert_eq!(shown, loaded);
     }
 }

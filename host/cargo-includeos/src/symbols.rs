@@ -68,6 +68,14 @@ impl Symbolise for Symbols {
     }
 }
 
+/// The symbol, as linked, of the function with this path. `None`: inlined everywhere, or not there.
+pub fn linked_name(elf: &[u8], path: &str) -> Option<String> {
+    use object::{Object, ObjectSymbol};
+    let file = object::File::parse(elf).ok()?;
+    let mut names = file.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_owned));
+    names.find(|name| try_demangle(name).is_ok_and(|demangled| format!("{demangled:#}") == path))
+}
+
 /// A symbol as people write it, without hash.
 fn readable(name: &str) -> String {
     try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))

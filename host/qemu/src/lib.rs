@@ -24,5 +24,5 @@ mod vm;
 pub use error::Error;
 pub use machine::Machine;
 pub use outcome::Outcome;
-pub use running::{Finished, Running};
+pub use running::{Finished, Input, Running, Stopper};
 pub use vm::{Accel, Gdb, Vm, program};

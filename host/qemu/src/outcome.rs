@@ -20,8 +20,13 @@ pub enum Outcome {
     TimedOut(Duration),
     /// Our side ended it: [`crate::Running::kill`], or the reader of the console had enough.
     Stopped,
-    /// Somebody else killed QEMU, with this signal.
-    Killed(i32),
+    /// QEMU was killed by somebody else, or gave itself up.
+    Killed {
+        /// The signal.
+        signal: i32,
+        /// What QEMU said, without trailing blanks.
+        stderr: String,
+    },
     /// QEMU itself failed.
     QemuFailed {
         /// Its exit status.
@@ -49,7 +54,9 @@ impl Outcome {
                 Self::DebugExit((code >> 1) as u8)
             }
             (Some(status), _) => Self::QemuFailed { status, stderr: stderr.trim_end().to_owned() },
-            (None, signal) => Self::Killed(signal.unwrap_or(0)),
+            (None, signal) => {
+                Self::Killed { signal: signal.unwrap_or(0), stderr: stderr.trim_end().to_owned() }
+            }
         }
     }
 
@@ -58,7 +65,7 @@ impl Outcome {
         match self {
             Self::Exited(status) => *status,
             Self::TimedOut(_) => STATUS_TIMEOUT,
-            Self::Killed(signal) => abi::exit::STATUS_SIGNAL_BASE.wrapping_add(*signal as u8),
+            Self::Killed { signal, .. } => abi::exit::STATUS_SIGNAL_BASE.wrapping_add(*signal as u8),
             Self::DebugExit(_) | Self::Reset | Self::Stopped | Self::QemuFailed { .. } => STATUS_TOOL,
         }
     }
@@ -79,7 +86,10 @@ impl fmt::Display for Outcome {
             ),
             Self::TimedOut(limit) => write!(f, "ended by the timeout of {limit:?}"),
             Self::Stopped => write!(f, "the machine was stopped"),
-            Self::Killed(signal) => write!(f, "QEMU was killed by signal {signal}"),
+            Self::Killed { signal, stderr } if stderr.is_empty() => {
+                write!(f, "QEMU was killed by signal {signal}")
+            }
+            Self::Killed { signal, stderr } => write!(f, "QEMU was killed by signal {signal}: {stderr}"),
             Self::QemuFailed { status, stderr } if stderr.is_empty() => {
                 write!(f, "QEMU failed with status {status} and said nothing")
             }
@@ -96,6 +106,10 @@ mod tests {
         ExitStatus::from_raw(code << 8)
     }
 
+    fn killed(signal: i32) -> Outcome {
+        Outcome::Killed { signal, stderr: String::new() }
+    }
+
     #[test]
     fn the_record_decides_whatever_qemu_says() {
         for qemu in [exited(0), exited(1), exited(17), ExitStatus::from_raw(9)] {
@@ -108,7 +122,7 @@ mod tests {
         assert_eq!(Outcome::decode("", exited(0), ""), Outcome::Reset);
         assert_eq!(Outcome::decode("", exited(0x55), ""), Outcome::DebugExit(0x2a));
         assert_eq!(Outcome::decode("", exited(1), ""), Outcome::DebugExit(0));
-        assert_eq!(Outcome::decode("", ExitStatus::from_raw(9), ""), Outcome::Killed(9));
+        assert_eq!(Outcome::decode("", ExitStatus::from_raw(9), ""), killed(9));
         assert_eq!(
             Outcome::decode("", exited(1), "qemu: no such cpu\n"),
             Outcome::QemuFailed { status: 1, stderr: "qemu: no such cpu".to_owned() }
@@ -122,7 +136,7 @@ mod tests {
             Outcome::Reset,
             Outcome::TimedOut(Duration::ZERO),
             Outcome::Stopped,
-            Outcome::Killed(9),
+            killed(9),
             Outcome::QemuFailed { status: 1, stderr: String::new() },
         ];
         assert_eq!(Outcome::Exited(0).status(), 0);

@@ -1,14 +1,16 @@
 //! A machine that runs.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
+use abi::exit::INPUT_RECORD;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::Error;
 use crate::outcome::Outcome;
@@ -28,6 +30,43 @@ pub struct Running {
     timeout: Option<(Instant, Duration)>,
 }
 
+/// The way into a machine's console.
+#[derive(Debug)]
+pub struct Input {
+    console: ChildStdin,
+    status: File,
+    ended: OwnedFd,
+}
+
+impl Input {
+    /// How often [`Self::wait_ready`] looks.
+    const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
+    /// Waits until the image reads its console: what is written before may be lost. False: the machine has ended.
+    pub fn wait_ready(&self) -> bool {
+        loop {
+            let mut text = [0; 256];
+            let len = self.status.read_at(&mut text, 0).unwrap_or(0);
+            if text[..len].split(|&octet| octet == b'\n').any(|line| line == INPUT_RECORD.as_bytes()) {
+                return true;
+            }
+            if !matches!(poll(&mut [PollFd::new(&self.ended, PollFlags::IN)], Some(&Self::INTERVAL)), Ok(0)) {
+                return false;
+            }
+        }
+    }
+}
+
+impl Write for Input {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.console.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.console.flush()
+    }
+}
+
 /// A machine that ran to its end.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -35,6 +74,17 @@ pub struct Finished {
     pub outcome: Outcome,
     /// What it wrote to its console.
     pub console: Vec<u8>,
+}
+
+/// Ends a machine from another thread.
+#[derive(Debug)]
+pub struct Stopper(OwnedFd);
+
+impl Stopper {
+    /// Ends the machine now, as if its power failed. Does nothing when it has ended already.
+    pub fn stop(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
 }
 
 impl Finished {
@@ -69,8 +119,18 @@ impl Running {
     }
 
     /// The way into the console, where [`crate::Vm::input`] was set. Once.
-    pub fn take_input(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+    pub fn take_input(&mut self) -> Option<Input> {
+        let status = self.status.try_clone().ok()?;
+        let ended = self.ended.try_clone().ok()?;
+        Some(Input { console: self.child.stdin.take()?, status, ended })
+    }
+
+    /// A way to end the machine from another thread while this one is in [`Self::pump`].
+    ///
+    /// # Errors
+    /// The host has no more file descriptors.
+    pub fn stopper(&self) -> Result<Stopper, Error> {
+        self.ended.try_clone().map(Stopper).map_err(|e| Error::Host("cannot watch QEMU", e))
     }
 
     /// Hands each piece of console output to `on_bytes` as it arrives, until the machine ends, its time is over, or

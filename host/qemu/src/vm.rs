@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -111,6 +113,7 @@ impl Vm {
         }
         let (status, status_path) =
             child::memory_file("status").map_err(|e| Error::Host("cannot make the status file", e))?;
+        let (seed, seed_path) = seed_file().map_err(|e| Error::Host("cannot make the seed file", e))?;
         let (stderr, _) =
             child::memory_file("stderr").map_err(|e| Error::Host("cannot make the message file", e))?;
         let child_stderr = stderr.try_clone().map_err(|e| Error::Host("cannot share the message file", e))?;
@@ -123,15 +126,15 @@ impl Vm {
             // Ctrl-C reaches the foreground process group. QEMU stays out of it, so that our side decides what
             // happens: today it ends and takes QEMU along.
             .process_group(0);
-        child::prepare(&mut command, status.as_raw_fd());
+        child::prepare(&mut command, [status.as_raw_fd(), seed.as_raw_fd()]);
         if self.pass_clock {
             settings.wall_ns = settings.wall_ns.or_else(wall_ns);
         }
-        command.args(self.arguments(&settings, &status_path));
+        command.args(self.arguments(&settings, &status_path, &seed_path));
 
         let started = Instant::now();
         let child = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NoQemu(self.qemu.clone()),
+            io::ErrorKind::NotFound => Error::NoQemu(self.qemu.clone()),
             _ => Error::Host("cannot start QEMU", error),
         })?;
         Running::new(child, status, stderr, self.timeout.map(|limit| (started, limit)))
@@ -151,7 +154,7 @@ impl Vm {
     }
 
     /// The arguments for QEMU.
-    fn arguments(&self, settings: &Settings, status_path: &str) -> Vec<OsString> {
+    fn arguments(&self, settings: &Settings, status_path: &str, seed_path: &str) -> Vec<OsString> {
         let mut args = Vec::<OsString>::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
         add(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
@@ -164,6 +167,7 @@ impl Vm {
         add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         add(&["-chardev", &format!("file,id=status,path={status_path}")]);
         add(&["-device", &format!("isa-debugcon,iobase={STATUS_PORT:#x},chardev=status")]);
+        add(&["-fw_cfg", &format!("name={},file={seed_path}", abi::seed::FILE)]);
         add(&["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
         if let Some(gdb) = self.gdb {
             add(&["-gdb", &format!("tcp:127.0.0.1:{}", gdb.port)]);
@@ -186,7 +190,16 @@ pub fn program() -> PathBuf {
 }
 
 fn readable(image: &Path) -> Result<(), Error> {
-    std::fs::File::open(image).map(drop).map_err(|error| Error::Image(image.to_owned(), error))
+    File::open(image).map(drop).map_err(|error| Error::Image(image.to_owned(), error))
+}
+
+/// A file in memory with a fresh seed, and its path for the child. The command line would show it to other users.
+fn seed_file() -> io::Result<(File, String)> {
+    let mut seed = [0; abi::seed::LEN];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    let (mut file, path) = child::memory_file("seed")?;
+    file.write_all(&seed)?;
+    Ok((file, path))
 }
 
 /// Now, as nanoseconds since 1970. The guest's counter starts with QEMU.
@@ -199,7 +212,7 @@ mod tests {
     use super::*;
 
     fn arguments(vm: &Vm) -> Vec<String> {
-        let args = vm.arguments(&vm.settings, "/proc/self/fd/9");
+        let args = vm.arguments(&vm.settings, "/proc/self/fd/9", "/proc/self/fd/10");
         args.into_iter().map(|arg| arg.into_string().unwrap()).collect()
     }
 

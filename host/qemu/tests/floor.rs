@@ -66,6 +66,20 @@ fn a_machine_can_be_stopped_and_none_survives_its_handle() {
 }
 
 #[test]
+fn another_thread_can_stop_a_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vm = floor_vm(&dir);
+    // Stopped before its first instruction, it would wait for ever.
+    vm.extra = vec!["-S".into()];
+    let running = vm.start().unwrap();
+    let stopper = running.stopper().unwrap();
+    let thread = std::thread::spawn(move || stopper.stop());
+    let outcome = running.pump(|_| ControlFlow::Continue(())).unwrap();
+    thread.join().unwrap();
+    assert!(matches!(outcome, Outcome::Killed { signal: 9, .. }), "{outcome:?}");
+}
+
+#[test]
 fn what_qemu_refuses_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let mut vm = floor_vm(&dir);

@@ -8,4 +8,11 @@ pub trait Console: Sync {
 
     /// Takes one octet of input. `None`: there is none now.
     fn read(&self) -> Option<u8>;
+
+    /// Interrupts from now on when input arrives: on the edge of [`Console::irq`], until [`Console::read`] has taken
+    /// all of it.
+    fn enable_input_interrupt(&self);
+
+    /// The device's ISA interrupt line.
+    fn irq(&self) -> u8;
 }

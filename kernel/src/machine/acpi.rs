@@ -1,4 +1,4 @@
-//! ACPI tables, as far as the kernel needs them: powering off. Read only when they are wanted.
+//! ACPI tables, as far as the kernel needs them: interrupt lines and powering off. Read only when they are wanted.
 //!
 //! Source: ACPI specification 6.5, § 5.2 (tables), § 4.8.3 (PM1 and sleep control registers), § 7.4.2 (`_S5`).
 
@@ -63,6 +63,30 @@ fn find(signature: &[u8; 4]) -> Option<&'static [u8]> {
         let address = if width == 8 { u64_at(entry, 0)? } else { u64::from(u32_at(entry, 0)?) };
         table(address).filter(|table| table.starts_with(signature))
     })
+}
+
+/// The structures of the MADT: type, then everything behind type and length (§ 5.2.12).
+fn madt_entries() -> impl Iterator<Item = (u8, &'static [u8])> {
+    let mut rest = find(b"APIC").and_then(|madt| madt.get(44..)).unwrap_or_default();
+    core::iter::from_fn(move || {
+        let (kind, len) = (*rest.first()?, usize::from(*rest.get(1)?));
+        let body = rest.get(2..len)?;
+        rest = &rest[len..];
+        Some((kind, body))
+    })
+}
+
+/// Physical address of the first I/O APIC. `None`: no table names one.
+pub fn ioapic_base() -> Option<u64> {
+    madt_entries().find_map(|(kind, body)| if kind == 1 { u32_at(body, 2).map(u64::from) } else { None })
+}
+
+/// The I/O APIC input that an ISA line is connected to, where it is not the one of its number.
+pub fn isa_override(irq: u8) -> Option<u8> {
+    let input = |(kind, body): (u8, &[u8])| {
+        (kind == 2 && body.get(1) == Some(&irq)).then(|| u32_at(body, 2)).flatten()
+    };
+    madt_entries().find_map(input).and_then(|input| u8::try_from(input).ok())
 }
 
 /// The two sleep types of `_S5` in a definition block: a package of small integers right behind the name.

@@ -2,11 +2,6 @@
 
 use crate::arch::current::port;
 
-/// The host's seed for the random generator: [`SEED_LEN`] octets, new at each start of the machine.
-pub const SEED: &str = "opt/org.includeos/seed";
-/// Octets of the seed.
-pub const SEED_LEN: usize = 32;
-
 const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
 const KEY_SIGNATURE: u16 = 0;

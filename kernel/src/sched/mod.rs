@@ -22,7 +22,7 @@ use crate::arch::current::fpu::FpuState;
 use crate::arch::current::vectors::{self, TrapFrame};
 use crate::arch::current::{irq, lapic, percpu};
 use crate::mm::kstack::KernelStack;
-use crate::time;
+use crate::{console, time};
 
 /// How long a thread runs while another one is ready.
 const SLICE_NS: u64 = 4_000_000;
@@ -296,6 +296,9 @@ fn handle(pending: [u64; 4]) {
     if came(vectors::TIMER) {
         lapic::fired();
         expire_timers();
+    }
+    if came(vectors::CONSOLE) {
+        console::on_interrupt();
     }
 }
 

@@ -3,6 +3,9 @@
 //! Two ports, both optional on the machine. The *status port* takes one text record; it carries all eight bits of
 //! the exit status. The *debug-exit port* then ends the machine; QEMU's own exit status keeps only seven bits of it
 //! (`(value << 1) | 1`), so it alone cannot tell 200 from 72.
+//!
+//! The status port also carries [`INPUT_RECORD`], when the image begins to read its console: a UART that is being set up
+//! loses what arrives in that moment, so the host holds input back until then.
 
 use core::fmt;
 
@@ -11,6 +14,9 @@ pub const DEBUG_EXIT_PORT: u16 = 0xf4;
 /// I/O port of QEMU's `isa-debugcon` device that carries the status record. Reads as [`STATUS_PORT`]'s low octet
 /// (`readback`'s default) when the device is there.
 pub const STATUS_PORT: u16 = 0xe9;
+
+/// The record, a line of its own, that says that the console takes input from now on.
+pub const INPUT_RECORD: &str = "input";
 
 /// Status when the kernel itself ends the image: it panicked, or the machine lacks what the image needs.
 pub const STATUS_KERNEL: u8 = 125;

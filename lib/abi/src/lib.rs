@@ -14,3 +14,4 @@ pub mod cmdline;
 pub mod exit;
 pub mod note;
 pub mod report;
+pub mod seed;

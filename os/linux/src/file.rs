@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use alloc::vec::Vec;
 use kernel::{console, sched, uaccess};
 
 use crate::errno::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, EROFS, ESPIPE, Errno, Result};
@@ -14,8 +13,6 @@ static OPEN: AtomicU8 = AtomicU8::new(0b111);
 const CHUNK: usize = 512;
 /// Most octets of one read or write (`MAX_RW_COUNT`).
 const MAX_COUNT: usize = 0x7fff_f000;
-/// How often input is looked for while somebody waits for it.
-const INPUT_POLL_NS: u64 = 10_000_000;
 
 fn check(fd: i32) -> core::result::Result<(), Errno> {
     if (0..3).contains(&fd) && OPEN.load(Ordering::Relaxed) & 1 << fd != 0 { Ok(()) } else { Err(EBADF) }
@@ -38,29 +35,23 @@ pub fn write(fd: i32, buf: u64, count: usize) -> Result {
     Ok(done as u64)
 }
 
-/// read(2). The end of a line ends the read, as from a terminal.
+/// read(2): what has arrived, as from a pipe; waits if nothing has.
 pub fn read(fd: i32, buf: u64, count: usize) -> Result {
     check(fd)?;
+    let mut chunk = [0; CHUNK];
     let count = count.min(CHUNK);
     if count == 0 {
         return Ok(0);
     }
-    let mut line = Vec::new();
-    while line.len() < count {
-        match console::read() {
-            Some(octet) => line.push(octet),
-            None if line.is_empty() => wait_for_input(),
-            None => break,
+    // Octets that were taken and cannot be delivered would be lost, so look first.
+    uaccess::read_bytes(buf, &mut chunk[..1])?;
+    loop {
+        if let Some(len) = console::try_read(&mut chunk[..count]) {
+            uaccess::write_bytes(buf, &chunk[..len])?;
+            return Ok(len as u64);
         }
+        console::wait_for_input(None);
     }
-    uaccess::write_bytes(buf, &line)?;
-    Ok(line.len() as u64)
-}
-
-/// Sleeps until it is time to look for input again.
-fn wait_for_input() {
-    sched::prepare_wait();
-    sched::wait(Some(kernel::time::now_ns() + INPUT_POLL_NS));
 }
 
 /// Calls `f` for each element of an iovec array (readv(2)); stops at the first short one.
@@ -136,10 +127,11 @@ pub fn poll(fds: u64, nfds: u64, timeout: i32) -> Result {
             let revents = match check(fd) {
                 _ if fd < 0 => 0,
                 Err(_) => POLLNVAL,
-                Ok(()) => {
-                    wants_input |= events & POLLIN != 0;
-                    events & POLLOUT
+                Ok(()) if events & POLLIN != 0 => {
+                    wants_input = true;
+                    events & POLLOUT | if console::readable() { POLLIN } else { 0 }
                 }
+                Ok(()) => events & POLLOUT,
             };
             uaccess::write::<u16>(entry.wrapping_add(6), revents)?;
             ready += u64::from(revents != 0);
@@ -147,15 +139,15 @@ pub fn poll(fds: u64, nfds: u64, timeout: i32) -> Result {
         if ready > 0 || timeout == 0 {
             return Ok(ready);
         }
-        // Peeking would take the octet, so a poll for input reports readiness after one interval and lets read wait.
-        let now = kernel::time::now_ns();
-        if deadline.is_some_and(|deadline| now >= deadline) {
+        if deadline.is_some_and(|deadline| kernel::time::now_ns() >= deadline) {
             return Ok(0);
         }
-        let _ = wants_input;
-        let until = deadline.unwrap_or(u64::MAX);
-        sched::prepare_wait();
-        sched::wait(Some(until.min(now + INPUT_POLL_NS)));
+        if wants_input {
+            console::wait_for_input(deadline);
+        } else {
+            sched::prepare_wait();
+            sched::wait(deadline);
+        }
     }
 }
 

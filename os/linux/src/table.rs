@@ -86,7 +86,7 @@ syscalls! {
     1 write(fd, buf, count) => file::write, partial "the console only";
     3 close(fd) => file::close, full;
     5 fstat(fd, statbuf) => file::fstat, partial "the console only";
-    7 poll(fds, nfds, timeout) => file::poll, partial "the console only; input is looked for every 10 ms";
+    7 poll(fds, nfds, timeout) => file::poll, partial "the console only";
     8 lseek(fd, offset, whence) => file::lseek, full;
     9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
         partial "anonymous memory only; no new executable pages";

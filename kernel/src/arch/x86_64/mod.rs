@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod cpuid;
 pub mod fpu;
 pub mod gdt;
+pub mod ioapic;
 pub mod irq;
 pub mod lapic;
 #[cfg(includeos_metal)]

@@ -1,4 +1,6 @@
-//! Ending the machine.
+//! Talking to the host about the machine as a whole: its end, and what it is ready for.
+
+use core::fmt;
 
 use abi::exit::{DEBUG_EXIT_PORT, ExitRecord, STATUS_PORT};
 
@@ -9,25 +11,28 @@ use crate::machine::acpi;
 /// reset by the keyboard controller, halt.
 pub fn exit(status: u8) -> ! {
     irq::disable();
-    // SAFETY: the ports are QEMU's, or unused on a PC; the debug console reads as its own number when it is there.
-    unsafe {
-        if port::inb(STATUS_PORT) == STATUS_PORT as u8 {
-            let mut record = StatusPort;
-            let _ = core::fmt::Write::write_fmt(&mut record, format_args!("{}", ExitRecord { status }));
-        }
-        port::outl(DEBUG_EXIT_PORT, u32::from(status));
-    }
+    write_record(format_args!("{}", ExitRecord { status }));
+    // SAFETY: the port is QEMU's, or unused on a PC.
+    unsafe { port::outl(DEBUG_EXIT_PORT, u32::from(status)) };
     acpi::power_off();
     // SAFETY: pulses the CPU's reset line; the image has ended.
     unsafe { port::outb(0x64, 0xfe) };
     irq::halt_forever()
 }
 
+/// Writes a record to the status port, if the machine has one.
+pub fn write_record(record: fmt::Arguments<'_>) {
+    // SAFETY: the port is QEMU's, or unused on a PC; the debug console reads as its own number when it is there.
+    if unsafe { port::inb(STATUS_PORT) } == STATUS_PORT as u8 {
+        let _ = fmt::Write::write_fmt(&mut StatusPort, record);
+    }
+}
+
 struct StatusPort;
 
-impl core::fmt::Write for StatusPort {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        // SAFETY: the status port takes any octets; `exit` found it there.
+impl fmt::Write for StatusPort {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // SAFETY: the status port takes any octets; `write_record` found it there.
         unsafe { port::outsb(STATUS_PORT, text.as_bytes()) };
         Ok(())
     }

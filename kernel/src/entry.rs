@@ -66,7 +66,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     let monotonic = Clock::new(tsc_hz);
     let wall = clock::wall_ns_at_tsc_0(&settings, monotonic.now_ns());
     time::init(monotonic, wall);
-    if lapic::init(&features).is_err() {
+    if lapic::init(&features, &monotonic).is_err() {
         refuse(format_args!("the local APIC is not reachable: too little memory (-m)"));
     }
     // SAFETY: once on this CPU, before the program.
@@ -88,7 +88,13 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     };
     // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
     unsafe { mm::release(&start.reserved, &info.ram) };
-    log!(Info, "{} KiB RAM, TSC {} kHz, up after {} us from power-on", ram_kib(&info), tsc_hz / 1000, up_us(tsc_hz));
+    log!(
+        Info,
+        "{} KiB RAM, TSC {} kHz, up after {} us from power-on",
+        ram_kib(&info),
+        tsc_hz / 1000,
+        up_us(tsc_hz)
+    );
     Booted { info, settings, features }
 }
 

@@ -42,8 +42,8 @@ pub fn has_wall_clock() -> bool {
     CLOCKS.get().is_some_and(|clocks| clocks.has_wall_clock)
 }
 
-/// Has the timer interrupt come at `deadline_ns`, or not at all.
-pub fn arm_timer(deadline_ns: Option<u64>) {
+/// Has the timer interrupt come at `deadline_ns` or before.
+pub fn arm_timer(deadline_ns: u64) {
     if let Some(clocks) = CLOCKS.get() {
         lapic::arm(&clocks.monotonic, deadline_ns);
     }

@@ -14,8 +14,11 @@ const MMAP_MIN: u64 = 0x1_0000;
 pub const STACK_TOP: u64 = LOW_END - PAGE_SIZE;
 /// Bytes the main thread's stack may grow to (`RLIMIT_STACK`).
 pub const STACK_SIZE: u64 = 8 << 20;
-/// Frames that are never promised to the program: page tables, kernel heap, kernel stacks.
-const RESERVE_DIVISOR: u64 = 16;
+/// Part of RAM that is never promised to the program: for page tables, kernel heap, kernel stacks.
+const COMMIT_RESERVE_DIVISOR: u64 = 16;
+/// Part of RAM that pages touched without a promise (stacks, `MAP_NORESERVE`) leave to the kernel, and its least frames.
+const FRAME_RESERVE_DIVISOR: u64 = 64;
+const FRAME_RESERVE_MIN: u64 = 8;
 
 struct Space {
     tables: PageTables,
@@ -24,8 +27,10 @@ struct Space {
     /// Bytes promised to the program, and how many may be.
     committed: u64,
     commit_limit: u64,
-    /// Frames the program holds.
+    /// Bytes of frames the program holds.
     resident: u64,
+    /// Frames that the program does not get.
+    frame_reserve: u64,
 }
 
 static SPACE: SpinLock<Option<Space>> = SpinLock::new(None);
@@ -80,7 +85,15 @@ pub(super) fn init(tables: PageTables) {
         );
     }
     let brk = image::range().end;
-    *SPACE.lock() = Some(Space { tables, areas, brk: brk..brk, committed: 0, commit_limit: 0, resident: 0 });
+    *SPACE.lock() = Some(Space {
+        tables,
+        areas,
+        brk: brk..brk,
+        committed: 0,
+        commit_limit: 0,
+        resident: 0,
+        frame_reserve: 0,
+    });
 }
 
 fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
@@ -91,8 +104,9 @@ fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
 /// has taken what it needs to start.
 pub fn set_program() {
     with(|space| {
-        let free = frames::free_count() * PAGE_SIZE;
-        space.commit_limit = free - free / RESERVE_DIVISOR;
+        let free = frames::free_count();
+        space.commit_limit = (free - free / COMMIT_RESERVE_DIVISOR) * PAGE_SIZE;
+        space.frame_reserve = (free / FRAME_RESERVE_DIVISOR).max(FRAME_RESERVE_MIN);
         let protection = Protection::READ_WRITE;
         let stack = Area { end: STACK_TOP, protection, backing: Backing::Anonymous, no_reserve: true };
         space.areas.insert(STACK_TOP - STACK_SIZE, stack);
@@ -133,7 +147,8 @@ pub fn unmap(address: u64, len: u64) -> Result<(), MapError> {
 /// Changes what may be done with a range (mprotect(2)).
 ///
 /// # Errors
-/// [`MapError::NoMemory`] if the range has a gap or cannot be promised; [`MapError::Denied`] for new executable pages.
+/// [`MapError::NoMemory`] if the range has a gap or cannot be promised; [`MapError::Denied`] for new executable pages, and
+/// for the kernel's own.
 pub fn protect(address: u64, len: u64, protection: Protection) -> Result<(), MapError> {
     with(|space| space.protect(address, len, protection))
 }
@@ -216,6 +231,9 @@ impl Space {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
             return Ok(());
         }
+        if frames::free_count() <= self.frame_reserve {
+            return Err(PageInError::NoMemory);
+        }
         let frame = frames::alloc_zeroed().ok_or(PageInError::NoMemory)?;
         // SAFETY: a fresh frame where nothing is mapped.
         if unsafe { self.tables.map(page, frame, protection) }.is_err() {
@@ -297,6 +315,9 @@ impl Space {
         let range = page_range(address, len)?;
         if !self.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
+        }
+        if image::holds_kernel(range.clone()) {
+            return Err(MapError::Denied);
         }
         if protection.execute
             && self.areas.overlapping(range.clone()).any(|(_, area)| !area.protection.execute)

@@ -330,12 +330,8 @@ fn arm_timer() {
     let queue = QUEUE.lock();
     let first = queue.timers.last().map(|&(deadline, _)| deadline);
     let slice = (!queue.ready.is_empty()).then_some(queue.slice_end_ns);
-    let next = match (first, slice) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
     // With nothing to wait for, a timer that is still set fires once for nothing; stopping it would cost an exit.
-    if next.is_some() {
+    if let Some(next) = first.into_iter().chain(slice).min() {
         time::arm_timer(next);
     }
 }

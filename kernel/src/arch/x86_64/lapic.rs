@@ -18,6 +18,7 @@ mod register {
     pub const LVT_TIMER: u32 = 0x320;
     pub const LVT_LINT0: u32 = 0x350;
     pub const TIMER_INITIAL: u32 = 0x380;
+    pub const TIMER_CURRENT: u32 = 0x390;
     pub const TIMER_DIVIDE: u32 = 0x3e0;
 }
 
@@ -64,6 +65,21 @@ impl Mode {
         }
     }
 
+    /// Counts the timer, masked, over a millisecond of `clock`. The last resort: nothing told its rate.
+    fn measure_hz(&self, clock: &Clock) -> u64 {
+        const SPAN_NS: u64 = 1_000_000;
+        self.write(register::LVT_TIMER, LVT_MASKED);
+        self.write(register::TIMER_INITIAL, u32::MAX);
+        let start = clock.now_ns();
+        while clock.now_ns() - start < SPAN_NS {
+            core::hint::spin_loop();
+        }
+        let counted = u32::MAX - self.read(register::TIMER_CURRENT);
+        self.write(register::TIMER_INITIAL, 0);
+        // A timer that does not count at all would fire for ever.
+        (u64::from(counted) * (1_000_000_000 / SPAN_NS)).max(1_000_000)
+    }
+
     fn read(&self, register: u32) -> u32 {
         match self.mmio {
             // SAFETY: as in `write`.
@@ -78,7 +94,7 @@ impl Mode {
 ///
 /// # Errors
 /// [`LapicError`].
-pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
+pub fn init(features: &CpuFeatures, clock: &Clock) -> Result<(), LapicError> {
     const X2APIC_ENABLE: u64 = 1 << 10;
     const GLOBAL_ENABLE: u64 = 1 << 11;
     mask_pic();
@@ -96,19 +112,18 @@ pub fn init(features: &CpuFeatures) -> Result<(), LapicError> {
             .store(registers.wrapping_byte_add(register::EOI as usize), Ordering::Relaxed);
         Some(registers)
     };
-    let timer = if features.tsc_deadline {
-        Timer::Deadline
-    } else {
-        // Without a known rate the timer is calibrated when the clock is (machine::clock), before the first arm.
-        Timer::OneShot(features.lapic_hz.unwrap_or(0))
-    };
-    let mode = Mode { mmio, timer };
+    let timer =
+        if features.tsc_deadline { Timer::Deadline } else { Timer::OneShot(features.lapic_hz.unwrap_or(0)) };
+    let mut mode = Mode { mmio, timer };
     mode.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS));
     mode.write(register::LVT_LINT0, LVT_MASKED);
     match mode.timer {
         Timer::Deadline => mode.write(register::LVT_TIMER, LVT_TSC_DEADLINE | u32::from(TIMER)),
         Timer::OneShot(_) => {
             mode.write(register::TIMER_DIVIDE, DIVIDE_BY_1);
+            if features.lapic_hz.is_none() {
+                mode.timer = Timer::OneShot(mode.measure_hz(clock));
+            }
             mode.write(register::LVT_TIMER, u32::from(TIMER));
         }
     }
@@ -126,30 +141,27 @@ fn mask_pic() {
     }
 }
 
-/// What the timer is set to, in nanoseconds; 0: stopped. Spares writing the same again: each write is an exit.
+/// What the timer is set to, in nanoseconds; 0: nothing.
 static ARMED: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the timer to fire at `deadline_ns` on `clock`, in place of what was set. `None` stops it.
-pub fn arm(clock: &Clock, deadline_ns: Option<u64>) {
+/// Has the timer fire at `deadline_ns` on `clock` or before.
+///
+/// Each setting is an exit, so a timer that is set to an earlier time stays: whoever it wakes for nothing looks at the clock
+/// and arms again.
+pub fn arm(clock: &Clock, deadline_ns: u64) {
     let Some(mode) = MODE.get() else { return };
-    let deadline = deadline_ns.map_or(0, |ns| ns.max(1));
-    if ARMED.swap(deadline, Ordering::Relaxed) == deadline {
+    let deadline = deadline_ns.max(1);
+    if (1..=deadline).contains(&ARMED.load(Ordering::Relaxed)) {
         return;
     }
+    ARMED.store(deadline, Ordering::Relaxed);
     match mode.timer {
-        Timer::Deadline => {
-            let ticks = if deadline == 0 { 0 } else { clock.ticks_at(deadline) };
-            // SAFETY: CPUID offers the register.
-            unsafe { wrmsr(msr::TSC_DEADLINE, ticks) };
-        }
+        // SAFETY: CPUID offers the register.
+        Timer::Deadline => unsafe { wrmsr(msr::TSC_DEADLINE, clock.ticks_at(deadline)) },
         Timer::OneShot(hz) => {
-            let count = if deadline == 0 {
-                0
-            } else {
-                let left = deadline.saturating_sub(clock.now_ns()).min(4_000_000_000);
-                // A deadline beyond the counter fires early; whoever waits looks at the clock and arms again.
-                (left * (hz / 1_000) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32
-            };
+            // A deadline beyond the counter's range fires early, too.
+            let left = deadline.saturating_sub(clock.now_ns()).min(4_000_000_000);
+            let count = (left * (hz / 1_000) / 1_000_000).clamp(1, u64::from(u32::MAX)) as u32;
             mode.write(register::TIMER_INITIAL, count);
         }
     }

@@ -30,9 +30,18 @@ plain!(u8, u16, u32, u64, i32, i64, usize);
 // SAFETY: as its elements.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
+/// Checks that a range lies in the program's part, whatever is mapped there: the first thing Linux does with a buffer
+/// (`access_ok`), also with an empty one.
+///
+/// # Errors
+/// [`Fault`].
+pub fn check_range(address: u64, len: u64) -> Result<(), Fault> {
+    if address.checked_add(len).is_some_and(|end| end <= LOW_END) { Ok(()) } else { Err(Fault) }
+}
+
 fn check(address: u64, len: usize) -> Result<(), Fault> {
-    let end = address.checked_add(len as u64).ok_or(Fault)?;
-    if end > LOW_END || mm::image::holds_kernel(address..end) { Err(Fault) } else { Ok(()) }
+    check_range(address, len as u64)?;
+    if mm::image::holds_kernel(address..address + len as u64) { Err(Fault) } else { Ok(()) }
 }
 
 /// Fills `to` from program memory.

@@ -11,7 +11,7 @@ use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
 const MMAP_MIN: u64 = 0x1_0000;
 /// Top of the main thread's stack; mappings are placed below the stack.
-pub const STACK_TOP: u64 = LOW_END - PAGE_SIZE;
+pub const STACK_TOP: u64 = LOW_END;
 /// Bytes the main thread's stack may grow to (`RLIMIT_STACK`).
 pub const STACK_SIZE: u64 = 8 << 20;
 /// Part of RAM that is never promised to the program: for page tables, kernel heap, kernel stacks.
@@ -160,7 +160,11 @@ pub fn protect(address: u64, len: u64, protection: Protection) -> Result<(), Map
 /// [`MapError::Invalid`]; [`MapError::NoMemory`] if the range has a gap (as on Linux, after the rest was done).
 pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
     with(|space| {
-        let range = page_range(address, len)?;
+        let range = match page_range(address, len) {
+            // Nothing is mapped behind the program's part.
+            Err(MapError::Invalid) if address.checked_add(len).is_some() => return Err(MapError::NoMemory),
+            range => range?,
+        };
         let parts = space.areas.overlapping(range.clone());
         let parts: alloc::vec::Vec<_> = parts
             .filter(|(_, area)| area.backing == Backing::Anonymous)
@@ -312,7 +316,11 @@ impl Space {
         if len == 0 && address.is_multiple_of(PAGE_SIZE) {
             return Ok(());
         }
-        let range = page_range(address, len)?;
+        let range = match page_range(address, len) {
+            // Nothing is mapped behind the program's part.
+            Err(MapError::Invalid) if address.is_multiple_of(PAGE_SIZE) => return Err(MapError::NoMemory),
+            range => range?,
+        };
         if !self.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
         }

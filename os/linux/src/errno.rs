@@ -20,6 +20,7 @@ errno! {
     ESRCH = 3;
     EINTR = 4;
     EIO = 5;
+    E2BIG = 7;
     EBADF = 9;
     EAGAIN = 11;
     ENOMEM = 12;

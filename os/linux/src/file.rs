@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use alloc::vec::Vec;
+
 use kernel::sched::Wake;
 use kernel::{console, sched, uaccess};
 
@@ -25,6 +27,7 @@ fn check(fd: i32) -> core::result::Result<(), Errno> {
 /// write(2).
 pub fn write(fd: i32, buf: u64, count: usize) -> Result {
     check(fd)?;
+    uaccess::check_range(buf, count as u64)?;
     let count = count.min(MAX_COUNT);
     let mut chunk = [0; CHUNK];
     let mut done = 0;
@@ -42,6 +45,7 @@ pub fn write(fd: i32, buf: u64, count: usize) -> Result {
 /// read(2): what has arrived, as from a pipe; waits if nothing has.
 pub fn read(fd: i32, buf: u64, count: usize) -> Result {
     check(fd)?;
+    uaccess::check_range(buf, count as u64)?;
     let mut chunk = [0; CHUNK];
     let count = count.min(CHUNK);
     if count == 0 {
@@ -65,15 +69,22 @@ fn vectored(iov: u64, count: i32, f: impl Fn(u64, usize) -> Result) -> Result {
     if !(0..=1024).contains(&count) {
         return Err(EINVAL);
     }
-    let mut total = 0;
+    let mut elements = Vec::with_capacity(count as usize);
     for i in 0..count as u64 {
         let [base, len] = uaccess::read::<[u64; 2]>(iov.wrapping_add(16 * i))?;
         if len > i64::MAX as u64 {
             return Err(EINVAL);
         }
+        uaccess::check_range(base, len)?;
+        elements.push((base, len));
+    }
+    let (mut total, mut left) = (0, MAX_COUNT as u64);
+    for (base, len) in elements {
+        let len = len.min(left);
         if len == 0 {
             continue;
         }
+        left -= len;
         match f(base, len as usize) {
             Ok(done) => {
                 total += done;
@@ -259,8 +270,9 @@ pub fn readlink(path: u64, _buf: u64, size: i32) -> Result {
 
 /// getcwd(2).
 pub fn getcwd(buf: u64, size: u64) -> Result {
+    // libc answers a size of 0 itself, with EINVAL.
     if size < 2 {
-        return Err(if size == 0 { EINVAL } else { ERANGE });
+        return Err(ERANGE);
     }
     uaccess::write_bytes(buf, b"/\0")?;
     Ok(2)

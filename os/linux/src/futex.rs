@@ -31,16 +31,17 @@ fn bucket_index(address: u64) -> usize {
 pub fn futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) -> Result {
     const PRIVATE: i32 = 128;
     const CLOCK_REALTIME: i32 = 256;
-    if !uaddr.is_multiple_of(4) {
-        return Err(EINVAL);
-    }
     let realtime = op & CLOCK_REALTIME != 0;
     match op & !(PRIVATE | CLOCK_REALTIME) {
+        0..=8 | 10 if realtime => Err(ENOSYS),
         0 => {
             let deadline = relative(timeout)?;
             wait(uaddr, val, !0, deadline)
         }
-        1 => Ok(wake(uaddr, val, !0)),
+        1 => {
+            check(uaddr)?;
+            Ok(wake(uaddr, val, !0))
+        }
         3 => requeue(uaddr, val, timeout, uaddr2, None),
         4 => requeue(uaddr, val, timeout, uaddr2, Some(val3)),
         9 => {
@@ -48,12 +49,23 @@ pub fn futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32
             wait(uaddr, val, val3, deadline)
         }
         10 if val3 == 0 => Err(EINVAL),
-        10 => Ok(wake(uaddr, val, val3)),
+        10 => {
+            check(uaddr)?;
+            Ok(wake(uaddr, val, val3))
+        }
         other => {
             name_once(202, format_args!("futex operation {other} is not implemented (ENOSYS)"));
             Err(ENOSYS)
         }
     }
+}
+
+/// Whether a word can be at an address at all. It need not be mapped for a wake.
+fn check(uaddr: u64) -> core::result::Result<(), Errno> {
+    if !uaddr.is_multiple_of(4) {
+        return Err(EINVAL);
+    }
+    Ok(uaccess::check_range(uaddr, 4)?)
 }
 
 fn relative(timeout: u64) -> core::result::Result<Option<u64>, Errno> {
@@ -76,6 +88,7 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
     if bitset == 0 {
         return Err(EINVAL);
     }
+    check(uaddr)?;
     // Pages the word in, so that the look under the lock does not have to.
     uaccess::read::<u32>(uaddr)?;
     let thread = {
@@ -119,9 +132,11 @@ pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
 
 /// Wakes up to `wake_count` threads that wait at `uaddr` and has up to `requeue_count` others wait at `uaddr2`.
 fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expected: Option<u32>) -> Result {
-    if !uaddr2.is_multiple_of(4) || (wake_count as i32) < 0 || (requeue_count as i32) < 0 {
+    if (wake_count as i32) < 0 || (requeue_count as i32) < 0 {
         return Err(EINVAL);
     }
+    check(uaddr)?;
+    check(uaddr2)?;
     if let Some(expected) = expected
         && uaccess::read::<u32>(uaddr)? != expected
     {

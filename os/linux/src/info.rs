@@ -47,6 +47,7 @@ pub fn getrandom(buf: u64, len: usize, flags: u32) -> Result {
     if flags & !7 != 0 || flags & 6 == 6 {
         return Err(EINVAL);
     }
+    uaccess::check_range(buf, len as u64)?;
     let len = len.min(MAX);
     let mut chunk = [0; 256];
     let mut done = 0;

@@ -26,11 +26,14 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
     const POPULATE: i32 = 0x8000;
     const STACK: i32 = 0x2_0000;
     const FIXED_NOREPLACE: i32 = 0x10_0000;
-    if !(1..=3).contains(&(flags & TYPE)) || !offset.is_multiple_of(PAGE_SIZE) {
+    if !offset.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
     if flags & ANONYMOUS == 0 {
         return Err(if (0..3).contains(&fd) { ENODEV } else { EBADF });
+    }
+    if !(1..=3).contains(&(flags & TYPE)) {
+        return Err(EINVAL);
     }
     let fixed = flags & (FIXED | FIXED_NOREPLACE) != 0;
     if fixed && !addr.is_multiple_of(PAGE_SIZE) {
@@ -50,7 +53,8 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
 
 /// mprotect(2).
 pub fn mprotect(addr: u64, len: u64, prot: i32) -> Result {
-    if !addr.is_multiple_of(PAGE_SIZE) {
+    const GROWS: i32 = 0x0300_0000;
+    if !addr.is_multiple_of(PAGE_SIZE) || prot & GROWS == GROWS {
         return Err(EINVAL);
     }
     mm::protect(addr, len, protection(prot)?)?;
@@ -72,17 +76,13 @@ pub fn brk(addr: u64) -> Result {
 pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
     const DONTNEED: i32 = 4;
     const FREE: i32 = 8;
-    if !addr.is_multiple_of(PAGE_SIZE) {
+    // NORMAL, RANDOM, SEQUENTIAL, WILLNEED, and the hints from 10 to 21 and COLD, PAGEOUT, POPULATE.
+    let is_hint = matches!(advice, 0..=3 | 10..=23);
+    if !is_hint && !matches!(advice, DONTNEED | FREE) || !addr.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    if length == 0 {
-        return Ok(0);
-    }
-    match advice {
-        DONTNEED | FREE => mm::discard(addr, length)?,
-        // NORMAL, RANDOM, SEQUENTIAL, WILLNEED, and the hints from 10 to 21 and COLD, PAGEOUT, POPULATE.
-        0..=3 | 10..=23 => {}
-        _ => return Err(EINVAL),
+    if length != 0 && !is_hint {
+        mm::discard(addr, length)?;
     }
     Ok(0)
 }

@@ -174,9 +174,10 @@ pub(crate) fn name_once(number: u64, what: core::fmt::Arguments<'_>) {
 #[expect(unsafe_code, reason = "the symbol by which kernel/arch calls this crate, which it does not know")]
 #[unsafe(no_mangle)]
 pub fn linux_syscall(frame: &mut TrapFrame) {
-    let number = frame.error;
+    // The low half of rax is the number.
+    let number = u64::from(frame.error as u32);
     let result = dispatch(number, frame).unwrap_or_else(|| {
-        name_once(number, format_args!("system call {number} is not implemented (ENOSYS)"));
+        name_once(number, format_args!("system call {} is not implemented (ENOSYS)", number as i32));
         Err(ENOSYS)
     });
     frame.rax = match result {

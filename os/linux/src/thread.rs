@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use kernel::arch::current::context;
-use kernel::arch::current::paging::LOW_END;
+use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::{exit, sched, uaccess};
 
-use crate::errno::{EINVAL, ENOSYS, EPERM, ESRCH, Result};
+use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, ESRCH, Result};
 use crate::futex;
 use crate::process::PID;
 use crate::table::name_once;
@@ -38,16 +38,41 @@ pub fn clone(frame: &TrapFrame, flags: u64, stack: u64, parent_tid: u64, child_t
 /// clone3(2).
 pub fn clone3(frame: &TrapFrame, args: u64, size: usize) -> Result {
     const SIZE_V0: usize = 64;
+    /// What every version of the structure may hold: the low 32 bits, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP.
+    const KNOWN_FLAGS: u64 = 0x3_ffff_ffff;
+    /// CLONE_DETACHED, and the octet that was the signal in clone(2), but for CLONE_NEWTIME.
+    const OLD_FLAGS: u64 = 0x40_007f;
+    const CLEAR_SIGHAND: u64 = 1 << 32;
+    const PARENT: u64 = 0x8000;
+    if size > PAGE_SIZE as usize {
+        return Err(E2BIG);
+    }
     if size < SIZE_V0 {
         return Err(EINVAL);
     }
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
-    let [flags, _, child_tid, parent_tid, _, stack, stack_size, tls] = uaccess::read::<[u64; 8]>(args)?;
-    if (stack == 0) != (stack_size == 0) {
+    let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
+        uaccess::read::<[u64; 8]>(args)?;
+    // Later versions: set_tid, set_tid_size, cgroup, and what is not known here. None of it is there, so all is zero.
+    for offset in (SIZE_V0 as u64..size as u64).step_by(8) {
+        let mut word = [0; 8];
+        let len = word.len().min(size - offset as usize);
+        uaccess::read_bytes(args.wrapping_add(offset), &mut word[..len])?;
+        if word != [0; 8] {
+            return Err(if offset < 88 { EINVAL } else { E2BIG });
+        }
+    }
+    if exit_signal > 64
+        || flags & !KNOWN_FLAGS != 0
+        || flags & OLD_FLAGS != 0
+        || flags & CLONE_SIGHAND != 0 && flags & CLEAR_SIGHAND != 0
+        || flags & (CLONE_THREAD | PARENT) != 0 && exit_signal != 0
+        || (stack == 0) != (stack_size == 0)
+        || uaccess::check_range(stack, stack_size).is_err()
+    {
         return Err(EINVAL);
     }
-    let stack_top = stack.checked_add(stack_size).ok_or(EINVAL)?;
-    start(frame, Request { flags, stack_top, parent_tid, child_tid, tls })
+    start(frame, Request { flags, stack_top: stack + stack_size, parent_tid, child_tid, tls })
 }
 
 fn start(frame: &TrapFrame, request: Request) -> Result {

@@ -14,8 +14,9 @@ pub const DIRECT_BASE: u64 = slot_base(DIRECT_SLOT);
 pub const KSTACK_BASE: u64 = slot_base(400);
 /// Device registers.
 pub const DEVICE_BASE: u64 = slot_base(402);
-/// First address behind the program's half.
-pub const LOW_END: u64 = 0x0000_8000_0000_0000;
+/// First address behind the program's part. A page short of its half, as on Linux: a `syscall` instruction in the last
+/// octets would return to a non-canonical address.
+pub const LOW_END: u64 = 0x0000_7fff_ffff_f000;
 
 const fn slot_base(slot: usize) -> u64 {
     0xffff_0000_0000_0000 | (slot as u64) << 39

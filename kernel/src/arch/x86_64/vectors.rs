@@ -259,8 +259,8 @@ fn ist_of(vector: u8) -> Ist {
     }
 }
 
-/// Fills and loads the table. Before the interrupt stacks exist (`stacks` false) faults stay on the stack they find,
-/// so that a fault during early boot is reported.
+/// Fills and loads the table. Before the interrupt stacks exist (`stacks` false) it holds the exceptions alone, and they stay
+/// on the stack they find: a fault during early boot is reported.
 ///
 /// # Safety
 /// Called on the boot CPU, with interrupts masked; with `stacks`, after [`super::gdt::load`].
@@ -275,7 +275,8 @@ pub unsafe fn load_idt(stacks: bool) {
         let table = &mut *IDT.0.get();
         let (exceptions, devices) =
             ((&raw const includeos_exception_stubs) as u64, (&raw const includeos_device_stubs) as u64);
-        for (vector, entry) in (0..=255u8).zip(table.iter_mut()) {
+        let last = if stacks { 255 } else { FIRST_DEVICE - 1 };
+        for (vector, entry) in (0..=last).zip(table.iter_mut()) {
             let handler = match vector.checked_sub(FIRST_DEVICE) {
                 None => exceptions + 16 * u64::from(vector),
                 Some(device) => devices + 8 * u64::from(device),

@@ -62,6 +62,7 @@ impl From<MapError> for Errno {
             MapError::NoMemory => ENOMEM,
             MapError::Exists => EEXIST,
             MapError::Denied => EACCES,
+            MapError::NotMapped => EFAULT,
         }
     }
 }

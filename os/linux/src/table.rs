@@ -106,6 +106,7 @@ syscalls! {
     20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
     21 access(path, mode) => file::access, partial "there are no files yet (ENOENT)";
     24 sched_yield() => thread::sched_yield, full;
+    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, partial "no MREMAP_DONTUNMAP";
     28 madvise(addr, length, advice) => memory::madvise,
         partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
     34 pause() => signal::pause, full;

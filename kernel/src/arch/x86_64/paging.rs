@@ -182,6 +182,14 @@ impl PageTables {
         Ok(())
     }
 
+    /// Makes the tables for the page at `address`, so that mapping it cannot fail.
+    ///
+    /// # Errors
+    /// [`NoFrame`].
+    pub fn prepare(&mut self, address: u64) -> Result<(), NoFrame> {
+        self.entry(address, true)?.map(drop).ok_or(NoFrame)
+    }
+
     /// Changes what may be done with the page at `address`, if one is there.
     ///
     /// # Safety

@@ -9,6 +9,7 @@ use sync::{Once, SpinLock};
 
 use crate::arch::current::{ioapic, power, vectors};
 use crate::device::Console;
+use crate::sched::Wake;
 use crate::sched::thread::Thread;
 use crate::{log, sched};
 
@@ -89,20 +90,22 @@ pub fn readable() -> bool {
     input.ended || !input.octets.is_empty()
 }
 
-/// Waits until input arrives, or the deadline; may return early.
-pub fn wait_for_input(deadline_ns: Option<u64>) {
+/// Waits until input arrives, or the deadline, or the thread is notified; may return early.
+pub fn wait_for_input(deadline_ns: Option<u64>) -> Wake {
     let thread = sched::prepare_wait();
     {
         let mut input = INPUT.lock();
         if input.ended || !input.octets.is_empty() {
             sched::cancel_wait(&thread);
-            return;
+            return Wake::Woken;
         }
         input.waiters.push(thread.clone());
     }
-    if sched::wait(deadline_ns) {
+    let wake = sched::wait(deadline_ns);
+    if wake != Wake::Woken {
         INPUT.lock().waiters.retain(|waiter| !Arc::ptr_eq(waiter, &thread));
     }
+    wake
 }
 
 /// The console's interrupt came.

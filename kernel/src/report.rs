@@ -62,6 +62,11 @@ fn exception(vector: u64) -> (&'static str, u8) {
     EXCEPTIONS.get(vector as usize).copied().unwrap_or(("interrupt", 11))
 }
 
+/// The signal that Linux makes of an exception.
+pub fn signal_of(vector: u64) -> u8 {
+    exception(vector).1
+}
+
 struct What<'a>(&'a TrapFrame, Cause);
 
 impl fmt::Display for What<'_> {

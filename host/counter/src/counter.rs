@@ -7,6 +7,7 @@ use crate::report::{Counts, Line, Progress};
 use crate::slots::{Counted, Slots};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The version of the interface that QEMU checks before it calls `qemu_plugin_install`.
@@ -19,6 +20,8 @@ static COUNTER: OnceLock<Counter> = OnceLock::new();
 struct Counter {
     args: Args,
     entries: Entries,
+    /// Blocks translated so far.
+    blocks: AtomicU64,
     /// Taken when a block is translated and when a window's edge is executed; QEMU's own locks are taken inside.
     state: Mutex<State>,
 }
@@ -136,7 +139,7 @@ impl Counter {
     fn new(args: Args) -> Self {
         let windows = vec![WindowState::default(); args.windows.len()];
         let state = Mutex::new(State { windows, ..State::default() });
-        Self { args, entries: Entries::new(), state }
+        Self { args, entries: Entries::new(), blocks: AtomicU64::new(0), state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,6 +147,7 @@ impl Counter {
     }
 
     fn translate(&self, block: &Block<'_>) {
+        self.blocks.fetch_add(1, Ordering::Relaxed); // a number to be shown, nothing depends on it
         let mut state = self.lock();
         let hist = self.args.hist.is_some();
         let block_address = block.address();
@@ -209,7 +213,7 @@ impl Counter {
     fn pass_edge(&self, address: u64) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        let now = self.entries.counts();
+        let now = self.counts();
         let mut ended = false;
         for (index, (window, passed)) in self.args.windows.iter().zip(&mut state.windows).enumerate() {
             if passed.start.is_none() && address == window.from {
@@ -230,8 +234,19 @@ impl Counter {
         }
     }
 
+    fn counts(&self) -> Counts {
+        let Entries { instructions, string_bytes, ports, mmio, .. } = &self.entries;
+        Counts {
+            instructions: instructions.sum(),
+            string_bytes: string_bytes.sum(),
+            ports: ports.sum(),
+            mmio: mmio.sum(),
+            blocks: self.blocks.load(Ordering::Relaxed),
+        }
+    }
+
     fn write(&self, state: &mut State) {
-        let now = self.entries.counts();
+        let now = self.counts();
         let mut text = Line { window: "total", progress: Progress::Closed, counts: now }.to_string();
         for (window, passed) in self.args.windows.iter().zip(&state.windows) {
             let (progress, counts) = match (passed.start, passed.end) {
@@ -260,15 +275,6 @@ impl Entries {
             mmio: entry(),
             rep_address: entry(),
             rep_instructions: entry(),
-        }
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            instructions: self.instructions.sum(),
-            string_bytes: self.string_bytes.sum(),
-            ports: self.ports.sum(),
-            mmio: self.mmio.sum(),
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Counts {
     pub ports: u64,
     /// Loads and stores that reached a device.
     pub mmio: u64,
+    /// Blocks that QEMU translated.
+    pub blocks: u64,
 }
 
 impl Sub for Counts {
@@ -29,6 +31,7 @@ impl Sub for Counts {
             string_bytes: self.string_bytes.wrapping_sub(earlier.string_bytes),
             ports: self.ports.wrapping_sub(earlier.ports),
             mmio: self.mmio.wrapping_sub(earlier.mmio),
+            blocks: self.blocks.wrapping_sub(earlier.blocks),
         }
     }
 }
@@ -62,12 +65,13 @@ impl fmt::Display for Line<'_> {
             Progress::Open => "open",
             Progress::Closed => "closed",
         };
-        let Counts { instructions, string_bytes, ports, mmio } = self.counts;
+        let Counts { instructions, string_bytes, ports, mmio, blocks } = self.counts;
         let device_accesses = ports + mmio;
         writeln!(
             f,
             "{{\"window\":\"{}\",\"progress\":\"{progress}\",\"instructions\":{instructions},\
-             \"string_bytes\":{string_bytes},\"device_accesses\":{device_accesses},\"ports\":{ports},\"mmio\":{mmio}}}",
+             \"string_bytes\":{string_bytes},\"device_accesses\":{device_accesses},\"ports\":{ports},\"mmio\":{mmio},\
+             \"blocks\":{blocks}}}",
             self.window
         )
     }
@@ -79,12 +83,12 @@ mod tests {
 
     #[test]
     fn a_line_is_one_json_object() {
-        let counts = Counts { instructions: 10, string_bytes: 4096, ports: 2, mmio: 3 };
+        let counts = Counts { instructions: 10, string_bytes: 4096, ports: 2, mmio: 3, blocks: 7 };
         let line = Line { window: "boot", progress: Progress::Closed, counts };
         assert_eq!(
             line.to_string(),
             "{\"window\":\"boot\",\"progress\":\"closed\",\"instructions\":10,\"string_bytes\":4096,\
-             \"device_accesses\":5,\"ports\":2,\"mmio\":3}\n"
+             \"device_accesses\":5,\"ports\":2,\"mmio\":3,\"blocks\":7}\n"
         );
     }
 }

@@ -131,10 +131,8 @@ pub fn areas() -> impl Iterator<Item = (core::ops::Range<u64>, Protection)> {
 /// Maps the image's pages by the rights of their segments.
 pub(super) fn map(tables: &mut PageTables) -> Result<(), NoFrame> {
     for (range, protection) in areas() {
-        for page in range.step_by(PAGE_SIZE as usize) {
-            // SAFETY: the image's pages, at their own addresses; the linker gives each segment pages of its own.
-            unsafe { tables.map(page, page, protection)? };
-        }
+        // SAFETY: the image's pages, in tables that are not in use yet; the linker gives each segment pages of its own.
+        unsafe { tables.map_identity(range, protection)? };
     }
     Ok(())
 }

@@ -46,6 +46,23 @@ pub enum MapError {
     Exists,
     /// An executable page after boot, or the image's own pages (EACCES).
     Denied,
+    /// The range to be moved is not one mapping (EFAULT).
+    NotMapped,
+}
+
+/// A request to resize or move a mapping.
+#[derive(Clone, Copy, Debug)]
+pub struct Remap {
+    /// The mapping, or a part of one.
+    pub address: u64,
+    /// Its bytes.
+    pub old_len: u64,
+    /// Bytes it shall have.
+    pub new_len: u64,
+    /// It may go elsewhere if it cannot grow where it is.
+    pub may_move: bool,
+    /// Where it must go.
+    pub to: Option<u64>,
 }
 
 /// A request for anonymous memory.
@@ -177,6 +194,14 @@ pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
     })
 }
 
+/// Resizes or moves a mapping with its content (mremap(2)); returns where it is.
+///
+/// # Errors
+/// [`MapError`].
+pub fn remap(request: Remap) -> Result<u64, MapError> {
+    with(|space| space.remap(request))
+}
+
 /// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
 pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
@@ -203,6 +228,11 @@ pub(super) fn map_device(base: u64, physical: u64) -> Option<*mut u8> {
         unsafe { space.tables.map_device(address, physical & !(PAGE_SIZE - 1)) }.ok()?;
         Some((address + (physical & (PAGE_SIZE - 1))) as *mut u8)
     })
+}
+
+/// Where mmap places what has no place of its own: below the main thread's stack and a gap.
+fn window() -> Range<u64> {
+    MMAP_MIN..STACK_TOP - STACK_SIZE - PAGE_SIZE
 }
 
 /// The pages of a range. Empty, unaligned and wrapping ranges are invalid.
@@ -257,7 +287,7 @@ impl Space {
         if request.protection.execute {
             return Err(MapError::Denied);
         }
-        let window = MMAP_MIN..STACK_TOP - STACK_SIZE - PAGE_SIZE;
+        let window = window();
         let range = if request.fixed {
             let range = page_range(request.address, len).map_err(|error| match error {
                 MapError::Invalid if request.address.is_multiple_of(PAGE_SIZE) => MapError::NoMemory,
@@ -302,6 +332,85 @@ impl Space {
             }
         }
         Ok(range.start)
+    }
+
+    fn remap(&mut self, request: Remap) -> Result<u64, MapError> {
+        let old = page_range(request.address, request.old_len)?;
+        let new_len = request.new_len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
+        if new_len == 0 {
+            return Err(MapError::Invalid);
+        }
+        let (_, area) = self.areas.find(old.start).ok_or(MapError::NotMapped)?;
+        let area = *area;
+        if area.backing == Backing::Image {
+            return Err(MapError::Denied);
+        }
+        let old_len = old.end - old.start;
+        if request.to.is_none() && new_len <= old_len {
+            if new_len < old_len {
+                self.clear(old.start + new_len..old.end);
+            }
+            return Ok(old.start);
+        }
+        if area.end < old.end {
+            return Err(MapError::NotMapped);
+        }
+        let promised = area.protection.write && !area.no_reserve;
+        let commit = |bytes: u64| if promised { bytes } else { 0 };
+        // What is promised in the place it goes to is given up with it, and not counted here: a little too strict.
+        self.check_commit(commit(new_len.saturating_sub(old_len)))?;
+        if request.to.is_none() {
+            let grown = old.end..old.start.checked_add(new_len).ok_or(MapError::NoMemory)?;
+            if area.end == old.end && grown.end <= window().end && self.areas.is_free(grown.clone()) {
+                self.areas.insert(grown.start, Area { end: grown.end, ..area });
+                self.committed += commit(grown.end - grown.start);
+                return Ok(old.start);
+            }
+            if !request.may_move {
+                return Err(MapError::NoMemory);
+            }
+        }
+        let start = match request.to {
+            Some(to) => {
+                let target = page_range(to, new_len)?;
+                if target.start < old.end && old.start < target.end {
+                    return Err(MapError::Invalid);
+                }
+                if target.start < MMAP_MIN
+                    || self.areas.overlapping(target.clone()).any(|(_, area)| area.backing == Backing::Image)
+                {
+                    return Err(MapError::Denied);
+                }
+                self.clear(target);
+                to
+            }
+            None => self.areas.find_gap(new_len, window()).ok_or(MapError::NoMemory)?,
+        };
+        self.move_pages(old.start..old.start + old_len.min(new_len), start, area.protection)?;
+        self.clear(old);
+        self.areas.insert(start, Area { end: start + new_len, ..area });
+        self.committed += commit(new_len);
+        Ok(start)
+    }
+
+    /// Moves the frames of a range. On an error nothing was moved.
+    fn move_pages(&mut self, from: Range<u64>, to: u64, protection: Protection) -> Result<(), MapError> {
+        let mut result = Ok(());
+        self.for_each_page(from.clone(), |tables, page| {
+            if result.is_ok() && tables.get(page).is_some() {
+                result = tables.prepare(to + (page - from.start));
+            }
+        });
+        result.map_err(|_| MapError::NoMemory)?;
+        self.for_each_page(from.clone(), |tables, page| {
+            // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
+            let moved = unsafe { tables.unmap(page) }.and_then(|entry| entry.held_frame());
+            if let Some(frame) = moved {
+                // SAFETY: as above. The tables were made, so that this cannot fail.
+                let _ = unsafe { tables.map(to + (page - from.start), frame, protection) };
+            }
+        });
+        Ok(())
     }
 
     fn check_commit(&self, more: u64) -> Result<(), MapError> {

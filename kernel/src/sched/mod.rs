@@ -51,6 +51,18 @@ static QUEUE: SpinLock<RunQueue> = SpinLock::new(RunQueue {
 /// All threads of the program that have not ended, by number.
 static THREADS: SpinLock<Vec<Arc<Thread>>> = SpinLock::new(Vec::new());
 
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Wake {
+    /// [`wake`].
+    Woken = 0,
+    /// The deadline.
+    Deadline = 1,
+    /// [`notify`]: the thread should see what came up for it.
+    Notified = 2,
+}
+
 /// No memory for a thread's stack or state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
@@ -89,6 +101,16 @@ pub fn find(tid: Tid) -> Option<Arc<Thread>> {
 pub fn current_cpu_ns() -> u64 {
     let before = current().cpu_ns.load(Ordering::Relaxed);
     before + time::now_ns().saturating_sub(QUEUE.lock().started_ns)
+}
+
+/// The first thread for which `f` holds.
+pub fn find_thread(f: impl Fn(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
+    THREADS.lock().iter().find(|&thread| f(thread)).cloned()
+}
+
+/// Calls `f` for each thread.
+pub fn for_each_thread(mut f: impl FnMut(&Arc<Thread>)) {
+    THREADS.lock().iter().for_each(&mut f);
 }
 
 /// How many threads the program has.
@@ -146,15 +168,18 @@ fn make_ready(thread: Arc<Thread>) {
 /// Announces that the current thread will wait; from here on [`wake`] ends the wait that follows.
 pub fn prepare_wait() -> Arc<Thread> {
     let thread = current();
-    thread.timed_out.store(false, Ordering::Relaxed);
+    thread.wake.store(Wake::Woken as u8, Ordering::Relaxed);
     thread.set_state(State::Waiting);
     thread
 }
 
-/// Gives the CPU up until [`wake`] or the deadline (on the monotonic clock); returns whether it was the deadline.
+/// Gives the CPU up until [`wake`], [`notify`] or the deadline (on the monotonic clock); returns which it was.
 /// The caller takes the thread out of wherever it put it, if the waker did not.
-pub fn wait(deadline_ns: Option<u64>) -> bool {
+pub fn wait(deadline_ns: Option<u64>) -> Wake {
     let thread = current();
+    if thread.notified.load(Ordering::Acquire) && thread.change_state(State::Waiting, State::Ready) {
+        return Wake::Notified;
+    }
     if let Some(deadline) = deadline_ns {
         let timers = &mut QUEUE.lock().timers;
         let at = timers.partition_point(|(other, _)| *other > deadline);
@@ -163,11 +188,29 @@ pub fn wait(deadline_ns: Option<u64>) -> bool {
     if thread.is(State::Waiting) {
         schedule();
     }
-    let timed_out = thread.timed_out.load(Ordering::Relaxed);
-    if deadline_ns.is_some() && !timed_out {
+    let wake = match thread.wake.load(Ordering::Relaxed) {
+        1 => Wake::Deadline,
+        2 => Wake::Notified,
+        _ => Wake::Woken,
+    };
+    if deadline_ns.is_some() && wake != Wake::Deadline {
         QUEUE.lock().timers.retain(|(_, other)| !Arc::ptr_eq(other, &thread));
     }
-    timed_out
+    wake
+}
+
+/// Has a thread look at what came up for it before its program goes on, and ends its wait.
+pub fn notify(thread: &Arc<Thread>) {
+    thread.notified.store(true, Ordering::Release);
+    wake_as(thread, Wake::Notified);
+}
+
+/// Whether the current thread was notified; it is not any more.
+pub(crate) fn take_notified() -> bool {
+    let current = percpu::this().current.load(Ordering::Relaxed);
+    // SAFETY: the running thread is alive.
+    let notified = unsafe { &(*current).notified };
+    notified.load(Ordering::Acquire) && notified.swap(false, Ordering::AcqRel)
 }
 
 /// Takes an announced wait back.
@@ -177,10 +220,17 @@ pub fn cancel_wait(thread: &Arc<Thread>) {
 
 /// Ends a thread's wait; false if it did not wait any more.
 pub fn wake(thread: &Arc<Thread>) -> bool {
+    wake_as(thread, Wake::Woken)
+}
+
+fn wake_as(thread: &Arc<Thread>, wake: Wake) -> bool {
     let waited = thread.change_state(State::Waiting, State::Ready);
-    // The current thread, woken between `prepare_wait` and `wait`, is in no queue and needs none.
-    if waited && !core::ptr::eq(Arc::as_ptr(thread), percpu::this().current.load(Ordering::Relaxed)) {
-        make_ready(thread.clone());
+    if waited {
+        thread.wake.store(wake as u8, Ordering::Relaxed);
+        // The current thread, woken between `prepare_wait` and `wait`, is in no queue and needs none.
+        if !core::ptr::eq(Arc::as_ptr(thread), percpu::this().current.load(Ordering::Relaxed)) {
+            make_ready(thread.clone());
+        }
     }
     waited
 }
@@ -250,9 +300,9 @@ fn finish_switch() {
 }
 
 /// The first thing a new thread does, on its kernel stack.
-pub(crate) extern "C" fn thread_started() {
+pub(crate) extern "C" fn thread_started(frame: &mut TrapFrame) {
     finish_switch();
-    leave_section();
+    vectors::return_to_program(frame);
 }
 
 /// Does what came up during the section, until nothing is left. Returns with interrupts masked: the caller goes back to
@@ -314,10 +364,7 @@ fn expire_timers() {
             }
         };
         let Some((_, due)) = due else { break };
-        due.timed_out.store(true, Ordering::Relaxed);
-        if !wake(&due) {
-            due.timed_out.store(false, Ordering::Relaxed);
-        }
+        wake_as(&due, Wake::Deadline);
     }
     let queue = QUEUE.lock();
     if !queue.ready.is_empty() && queue.slice_end_ns <= now {

@@ -1,7 +1,8 @@
 //! [`Thread`]: what runs.
 
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use sync::SpinLock;
 
@@ -32,7 +33,9 @@ pub struct Thread {
     pub(super) stack: Option<KernelStack>,
     state: AtomicU8,
     /// Why the last wait ended.
-    pub(super) timed_out: core::sync::atomic::AtomicBool,
+    pub(super) wake: AtomicU8,
+    /// There is something to look at before the program goes on: a signal, most likely.
+    pub(super) notified: AtomicBool,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
     /// What os/linux keeps of signals.
@@ -42,13 +45,97 @@ pub struct Thread {
     pub(super) cpu_ns: AtomicU64,
 }
 
-/// A thread's signal state (sigprocmask(2), sigaltstack(2)).
+/// A signal and what goes with it (sigaction(2), `siginfo_t`). The kernel keeps them; what they mean is os/linux's.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalInfo {
+    /// Number, from 1.
+    pub signal: u8,
+    /// `si_code`.
+    pub code: i32,
+    /// The fields behind it.
+    pub words: [u64; 3],
+}
+
+/// Signals that were sent and not delivered.
+#[derive(Debug, Default)]
+pub struct PendingSignals {
+    infos: Vec<SignalInfo>,
+}
+
+/// As many signals are queued as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
+impl PendingSignals {
+    /// None.
+    pub const fn new() -> Self {
+        Self { infos: Vec::new() }
+    }
+
+    /// The pending signals, bit 0 being signal 1.
+    pub fn set(&self) -> u64 {
+        self.infos.iter().fold(0, |set, info| set | 1 << (info.signal - 1))
+    }
+
+    /// Adds a signal. Below `queued_from` a signal that is pending already is not added again (signal(7)).
+    ///
+    /// # Errors
+    /// [`QueueFull`] beyond `max` signals.
+    pub fn add(&mut self, info: SignalInfo, queued_from: u8, max: usize) -> Result<(), QueueFull> {
+        if info.signal < queued_from && self.set() & 1 << (info.signal - 1) != 0 {
+            return Ok(());
+        }
+        if self.infos.len() >= max {
+            return Err(QueueFull);
+        }
+        self.infos.push(info);
+        Ok(())
+    }
+
+    /// Takes the first signal of the lowest number among `allowed`.
+    pub fn take(&mut self, allowed: u64) -> Option<SignalInfo> {
+        let wanted = (self.set() & allowed).trailing_zeros() + 1;
+        let at = self.infos.iter().position(|info| u32::from(info.signal) == wanted)?;
+        Some(self.infos.remove(at))
+    }
+
+    /// Forgets signals.
+    pub fn remove(&mut self, set: u64) {
+        self.infos.retain(|info| set & 1 << (info.signal - 1) == 0);
+    }
+}
+
+/// An alternate signal stack (sigaltstack(2)). Size 0: none.
 #[derive(Clone, Copy, Debug, Default)]
+pub struct AltStack {
+    /// Lowest address.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Given up while a handler runs on it (`SS_AUTODISARM`).
+    pub autodisarm: bool,
+}
+
+impl AltStack {
+    /// Whether a stack pointer is on it.
+    pub fn contains(&self, rsp: u64) -> bool {
+        rsp > self.address && rsp - self.address <= self.size
+    }
+}
+
+/// A thread's signal state.
+#[derive(Debug, Default)]
 pub struct ThreadSignals {
     /// Blocked signals, bit 0 being signal 1.
     pub mask: u64,
-    /// The alternate stack: address, flags, size.
-    pub alt_stack: (u64, u32, u64),
+    /// The mask to go back to when no handler runs (sigsuspend(2)).
+    pub saved_mask: Option<u64>,
+    /// Signals that sigwait(3) waits for.
+    pub waited_for: u64,
+    /// Sent to this thread.
+    pub pending: PendingSignals,
+    /// The alternate stack.
+    pub alt_stack: AltStack,
 }
 
 // SAFETY: `context` is touched only by the scheduler of the CPU that switches to or from the thread, under the
@@ -67,7 +154,8 @@ impl Thread {
             context: UnsafeCell::new(context),
             stack,
             state: AtomicU8::new(State::Ready as u8),
-            timed_out: core::sync::atomic::AtomicBool::new(false),
+            wake: AtomicU8::new(0),
+            notified: AtomicBool::new(false),
             clear_tid: AtomicU64::new(0),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new(name),
@@ -98,5 +186,49 @@ impl Thread {
     pub(super) fn change_state(&self, from: State, to: State) -> bool {
         let (from, to) = (from as u8, to as u8);
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(signal: u8, code: i32) -> SignalInfo {
+        SignalInfo { signal, code, words: [0; 3] }
+    }
+
+    #[test]
+    fn standard_signals_merge_and_real_time_signals_queue() {
+        let mut pending = PendingSignals::new();
+        for (signal, code) in [(40, 1), (10, 2), (10, 3), (40, 4)] {
+            pending.add(info(signal, code), 32, 8).unwrap();
+        }
+        assert_eq!(pending.set(), 1 << 39 | 1 << 9);
+        let taken: Vec<_> = core::iter::from_fn(|| pending.take(!0)).map(|i| (i.signal, i.code)).collect();
+        assert_eq!(taken, [(10, 2), (40, 1), (40, 4)]);
+    }
+
+    #[test]
+    fn only_allowed_signals_are_taken_and_the_queue_is_bounded() {
+        let mut pending = PendingSignals::new();
+        pending.add(info(10, 0), 32, 2).unwrap();
+        assert!(pending.take(!(1 << 9)).is_none());
+        pending.add(info(64, 0), 32, 2).unwrap();
+        assert_eq!(pending.add(info(64, 0), 32, 2), Err(QueueFull));
+        pending.remove(1 << 9);
+        assert_eq!(pending.take(!0).map(|info| info.signal), Some(64));
+        assert!(pending.take(!0).is_none());
+    }
+
+    #[test]
+    fn a_stack_contains_its_top_and_not_its_bottom() {
+        let stack = AltStack { address: 0x1000, size: 0x1000, autodisarm: false };
+        assert!(
+            !stack.contains(0x1000)
+                && stack.contains(0x1001)
+                && stack.contains(0x2000)
+                && !stack.contains(0x2001)
+        );
+        assert!(!AltStack::default().contains(0));
     }
 }

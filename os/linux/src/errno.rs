@@ -36,7 +36,12 @@ errno! {
     ENAMETOOLONG = 36;
     ENOSYS = 38;
     ETIMEDOUT = 110;
+    ERESTARTSYS = 512;
+    ERESTARTNOHAND = 514;
 }
+
+// The two ERESTART numbers never reach a program: `signal` turns them into EINTR, or makes the call again (as Linux'
+// include/linux/errno.h has it; the first depends on SA_RESTART, the second is made again only if no handler ran).
 
 impl From<Fault> for Errno {
     fn from(_: Fault) -> Self {
@@ -57,6 +62,7 @@ impl From<MapError> for Errno {
             MapError::NoMemory => ENOMEM,
             MapError::Exists => EEXIST,
             MapError::Denied => EACCES,
+            MapError::NotMapped => EFAULT,
         }
     }
 }

@@ -4,9 +4,13 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use alloc::vec::Vec;
 
+use kernel::sched::Wake;
 use kernel::{console, sched, uaccess};
 
-use crate::errno::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, EROFS, ESPIPE, Errno, Result};
+use crate::errno::{
+    EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, ERESTARTNOHAND, ERESTARTSYS, EROFS, ESPIPE, Errno,
+    Result,
+};
 
 /// Which of the descriptors 0, 1, 2 are open: bits 0 to 2; their close-on-exec flags: bits 4 to 6.
 static OPEN: AtomicU8 = AtomicU8::new(0b111);
@@ -54,7 +58,9 @@ pub fn read(fd: i32, buf: u64, count: usize) -> Result {
             uaccess::write_bytes(buf, &chunk[..len])?;
             return Ok(len as u64);
         }
-        console::wait_for_input(None);
+        if console::wait_for_input(None) == Wake::Notified {
+            return Err(ERESTARTSYS);
+        }
     }
 }
 
@@ -153,11 +159,14 @@ pub fn poll(fds: u64, nfds: u64, timeout: i32) -> Result {
         if deadline.is_some_and(|deadline| kernel::time::now_ns() >= deadline) {
             return Ok(0);
         }
-        if wants_input {
-            console::wait_for_input(deadline);
+        let wake = if wants_input {
+            console::wait_for_input(deadline)
         } else {
             sched::prepare_wait();
-            sched::wait(deadline);
+            sched::wait(deadline)
+        };
+        if wake == Wake::Notified {
+            return Err(ERESTARTNOHAND);
         }
     }
 }
@@ -224,6 +233,21 @@ fn read_path(path: u64) -> Result {
         Err(None) => Err(ENAMETOOLONG),
         Err(Some(fault)) => Err(fault.into()),
     }
+}
+
+/// open(2).
+pub fn open(path: u64, flags: i32, mode: u32) -> Result {
+    const AT_FDCWD: i32 = -100;
+    openat(AT_FDCWD, path, flags, mode)
+}
+
+/// access(2).
+pub fn access(path: u64, mode: i32) -> Result {
+    if mode & !7 != 0 {
+        return Err(EINVAL);
+    }
+    read_path(path)?;
+    Err(ENOENT)
 }
 
 /// openat(2).

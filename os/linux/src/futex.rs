@@ -3,11 +3,12 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use kernel::sched::Wake;
 use kernel::sched::thread::Thread;
 use kernel::{sched, uaccess};
 use sync::SpinLock;
 
-use crate::errno::{EAGAIN, EINVAL, ENOSYS, ETIMEDOUT, Errno, Result};
+use crate::errno::{EAGAIN, EINVAL, ENOSYS, ERESTARTNOHAND, ERESTARTSYS, ETIMEDOUT, Errno, Result};
 use crate::table::name_once;
 use crate::time;
 
@@ -99,14 +100,19 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
         bucket.push(Waiter { address: uaddr, thread: thread.clone(), bitset });
         thread
     };
-    if !sched::wait(deadline) {
+    let wake = sched::wait(deadline);
+    if wake == Wake::Woken {
         return Ok(0);
     }
     // Still in a bucket, and not necessarily that of `uaddr`: it may have been moved.
     for bucket in &BUCKETS {
         bucket.lock().retain(|waiter| !Arc::ptr_eq(&waiter.thread, &thread));
     }
-    Err(ETIMEDOUT)
+    match (wake, deadline) {
+        (Wake::Deadline, _) => Err(ETIMEDOUT),
+        (_, None) => Err(ERESTARTSYS),
+        (_, Some(_)) => Err(ERESTARTNOHAND),
+    }
 }
 
 /// Wakes up to `count` threads that wait at `uaddr` for any bit of `bitset`; returns how many.

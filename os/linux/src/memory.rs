@@ -1,7 +1,7 @@
 //! mmap(2) and its kin.
 
 use kernel::arch::current::paging::{PAGE_SIZE, Protection};
-use kernel::mm::{self, Map};
+use kernel::mm::{self, Map, Remap};
 
 use crate::errno::{EBADF, EINVAL, ENODEV, Result};
 
@@ -65,6 +65,19 @@ pub fn mprotect(addr: u64, len: u64, prot: i32) -> Result {
 pub fn munmap(addr: u64, length: u64) -> Result {
     mm::unmap(addr, length)?;
     Ok(0)
+}
+
+/// mremap(2).
+pub fn mremap(addr: u64, old_len: u64, new_len: u64, flags: u32, to: u64) -> Result {
+    const MAYMOVE: u32 = 1;
+    const FIXED: u32 = 2;
+    let fixed = flags & FIXED != 0;
+    let misplaced = fixed && (flags & MAYMOVE == 0 || !to.is_multiple_of(PAGE_SIZE));
+    if flags & !(MAYMOVE | FIXED) != 0 || !addr.is_multiple_of(PAGE_SIZE) || new_len == 0 || misplaced {
+        return Err(EINVAL);
+    }
+    let may_move = flags & MAYMOVE != 0;
+    Ok(mm::remap(Remap { address: addr, old_len, new_len, may_move, to: fixed.then_some(to) })?)
 }
 
 /// brk(2): the system call returns the end, moved or not.

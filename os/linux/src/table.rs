@@ -73,6 +73,10 @@ macro_rules! syscalls {
     (@call $frame:ident, thread::clone3, $($argument:ident),*) => {
         thread::clone3($frame, $(Argument::from_register($argument)),*)
     };
+    (@call $frame:ident, signal::rt_sigreturn, ) => { signal::rt_sigreturn($frame) };
+    (@call $frame:ident, signal::sigaltstack, $($argument:ident),*) => {
+        signal::sigaltstack($frame.rsp, $(Argument::from_register($argument)),*)
+    };
     (@call $frame:ident, $family:ident::$handler:ident, $($argument:ident),*) => {
         $family::$handler($(Argument::from_register($argument)),*)
     };
@@ -84,6 +88,7 @@ macro_rules! syscalls {
 syscalls! {
     0 read(fd, buf, count) => file::read, partial "the console only";
     1 write(fd, buf, count) => file::write, partial "the console only";
+    2 open(path, flags, mode) => file::open, partial "there are no files yet (ENOENT, EROFS)";
     3 close(fd) => file::close, full;
     5 fstat(fd, statbuf) => file::fstat, partial "the console only";
     7 poll(fds, nfds, timeout) => file::poll, partial "the console only";
@@ -93,21 +98,23 @@ syscalls! {
     10 mprotect(addr, len, prot) => memory::mprotect, partial "no new executable pages (EACCES)";
     11 munmap(addr, length) => memory::munmap, partial "the image's own pages stay (EACCES)";
     12 brk(addr) => memory::brk, full;
-    13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction,
-        partial "handlers are recorded and not run yet";
-    14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask,
-        partial "recorded; signals are not queued yet";
+    13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction, full;
+    14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask, full;
+    15 rt_sigreturn() => signal::rt_sigreturn, full;
     16 ioctl(fd, op, argp) => file::ioctl, partial "ENOTTY: the console is no terminal yet";
     19 readv(fd, iov, iovcnt) => file::readv, partial "the console only";
     20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
+    21 access(path, mode) => file::access, partial "there are no files yet (ENOENT)";
     24 sched_yield() => thread::sched_yield, full;
+    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, partial "no MREMAP_DONTUNMAP";
     28 madvise(addr, length, advice) => memory::madvise,
         partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
-    35 nanosleep(duration, rem) => time::nanosleep, partial "not interrupted by signals";
+    34 pause() => signal::pause, full;
+    35 nanosleep(duration, rem) => time::nanosleep, full;
     39 getpid() => process::getpid, full;
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
     60 exit(status) => thread::exit, full;
-    62 kill(pid, sig) => signal::kill, partial "own process; default actions only";
+    62 kill(pid, sig) => signal::kill, partial "own process; no stopping";
     63 uname(buf) => info::uname, full;
     72 fcntl(fd, op, arg) => file::fcntl, partial "F_GETFD, F_SETFD, F_GETFL";
     79 getcwd(buf, size) => file::getcwd, partial "always /";
@@ -119,11 +126,15 @@ syscalls! {
     107 geteuid() => process::getuid, full;
     108 getegid() => process::getuid, full;
     110 getppid() => process::getppid, full;
-    131 sigaltstack(ss, old_ss) => signal::sigaltstack, partial "recorded; handlers are not run yet";
+    127 rt_sigpending(set, sigsetsize) => signal::rt_sigpending, full;
+    128 rt_sigtimedwait(set, info, timeout, sigsetsize) => signal::rt_sigtimedwait, full;
+    129 rt_sigqueueinfo(pid, sig, info) => signal::rt_sigqueueinfo, partial "own process; no stopping";
+    130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
+    131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
     157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl, partial "PR_SET_NAME and PR_GET_NAME";
     158 arch_prctl(op, addr) => process::arch_prctl, partial "ARCH_SET_FS and ARCH_GET_FS: %gs is the kernel's";
     186 gettid() => thread::gettid, full;
-    200 tkill(tid, sig) => signal::tkill, partial "default actions only";
+    200 tkill(tid, sig) => signal::tkill, partial "no stopping";
     201 time(tloc) => time::time, full;
     202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
         partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
@@ -131,12 +142,13 @@ syscalls! {
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
     228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
     229 clock_getres(clock, res) => time::clock_getres, full;
-    230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, partial "not interrupted by signals";
+    230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, full;
     231 exit_group(status) => process::exit_group, full;
-    234 tgkill(tgid, tid, sig) => signal::tgkill, partial "default actions only";
+    234 tgkill(tgid, tid, sig) => signal::tgkill, partial "no stopping";
     257 openat(dirfd, path, flags, mode) => file::openat, partial "there are no files yet (ENOENT, EROFS)";
     262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "the console only";
     273 set_robust_list(head, len) => thread::set_robust_list, partial "recorded by nobody: robust mutexes are not recovered";
+    297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
     302 prlimit64(pid, resource, new_limit, old_limit) => process::prlimit64, partial "limits can be read";
     309 getcpu(cpu, node, unused) => thread::getcpu, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;

@@ -1,9 +1,11 @@
 //! Clocks and sleeping.
 
+use kernel::sched::Wake;
 use kernel::time::{now_ns, realtime_ns, realtime_offset_ns};
 use kernel::{sched, uaccess};
 
-use crate::errno::{EINVAL, Errno, Result};
+use crate::errno::{EINTR, EINVAL, Errno, Result};
+use crate::signal;
 
 const NS: u64 = 1_000_000_000;
 
@@ -72,27 +74,34 @@ pub fn time(tloc: u64) -> Result {
 }
 
 /// nanosleep(2).
-pub fn nanosleep(duration: u64, _rem: u64) -> Result {
-    sleep_until(now_ns().saturating_add(read_timespec(duration)?))
+pub fn nanosleep(duration: u64, rem: u64) -> Result {
+    sleep_until(now_ns().saturating_add(read_timespec(duration)?), rem)
 }
 
 /// clock_nanosleep(2).
-pub fn clock_nanosleep(clock: i32, flags: i32, t: u64, _remain: u64) -> Result {
+pub fn clock_nanosleep(clock: i32, flags: i32, t: u64, remain: u64) -> Result {
     const ABSTIME: i32 = 1;
     let at = read_timespec(t)?;
-    let deadline = match (clock, flags & ABSTIME != 0) {
-        (REALTIME | TAI, true) => at.saturating_sub(realtime_offset_ns()),
-        (MONOTONIC | BOOTTIME, true) => at,
-        (REALTIME | TAI | MONOTONIC | BOOTTIME, false) => now_ns().saturating_add(at),
-        _ => return Err(EINVAL),
-    };
-    sleep_until(deadline)
+    match (clock, flags & ABSTIME != 0) {
+        (REALTIME | TAI, true) => sleep_until(at.saturating_sub(realtime_offset_ns()), 0),
+        (MONOTONIC | BOOTTIME, true) => sleep_until(at, 0),
+        (REALTIME | TAI | MONOTONIC | BOOTTIME, false) => sleep_until(now_ns().saturating_add(at), remain),
+        _ => Err(EINVAL),
+    }
 }
 
-fn sleep_until(deadline: u64) -> Result {
+/// Sleeps; a signal ends it, with what was left at `remain` (0: not wanted).
+fn sleep_until(deadline: u64, remain: u64) -> Result {
     while now_ns() < deadline {
-        sched::prepare_wait();
-        sched::wait(Some(deadline));
+        let thread = sched::prepare_wait();
+        // Notified for nothing (another thread took the signal): sleep on.
+        if sched::wait(Some(deadline)) == Wake::Notified && signal::is_deliverable(&thread) {
+            let left = deadline.saturating_sub(now_ns());
+            if remain != 0 {
+                uaccess::write(remain, [left / NS, left % NS])?;
+            }
+            return Err(EINTR);
+        }
     }
     Ok(0)
 }

@@ -19,6 +19,8 @@ pub struct Counts {
     pub string_bytes: u64,
     /// Port instructions, and loads and stores that reach a device.
     pub device_accesses: u64,
+    /// Blocks that QEMU translated: what a boot's time under TCG mostly is.
+    pub blocks: u64,
 }
 
 /// The plugin, built.
@@ -94,9 +96,9 @@ mod tests {
     #[test]
     fn the_window_is_found() {
         let text = "{\"window\":\"total\",\"progress\":\"closed\",\"instructions\":9,\"string_bytes\":8,\
-                    \"device_accesses\":7,\"ports\":6,\"mmio\":1}\n\
+                    \"device_accesses\":7,\"ports\":6,\"mmio\":1,\"blocks\":5}\n\
                     {\"window\":\"boot\",\"progress\":\"open\",\"instructions\":4,\"string_bytes\":3,\
-                    \"device_accesses\":2,\"ports\":1,\"mmio\":1}\n";
+                    \"device_accesses\":2,\"ports\":1,\"mmio\":1,\"blocks\":1}\n";
         let counts = find(text, "boot").unwrap();
         assert_eq!((counts.instructions, counts.string_bytes, counts.device_accesses), (4, 3, 2));
         assert_eq!(counts.progress, "open");

@@ -10,6 +10,8 @@ use qemu::Machine;
 use std::collections::HashMap;
 
 /// Show which functions the instructions and device accesses from PVH entry to main belong to
+///
+/// Beside each count, the places it was counted at: blocks of instructions, single port instructions and accesses.
 #[derive(clap::Args)]
 pub struct Profile {
     /// Machine type: q35, pc or microvm
@@ -39,20 +41,30 @@ impl Profile {
         for (kind, name) in KINDS {
             let functions =
                 by_function(&histogram, kind, |address| symbols.function(address).map(str::to_owned))?;
-            let total = functions.iter().map(|(_, count)| count).sum::<u64>();
+            let total = functions.iter().map(|function| function.count).sum::<u64>();
             if total == 0 {
                 continue;
             }
             println!("{} {name} from PVH entry to main, {}", thousands(total as f64), self.machine);
-            for (function, count) in functions.iter().take(self.top) {
+            for Function { name, count, places } in functions.iter().take(self.top) {
                 let share = 100.0 * *count as f64 / total as f64;
-                println!("{:>12} {share:>5.1} %  {function}", thousands(*count as f64));
+                println!("{:>12} {share:>5.1} %  {places:>4} places  {name}", thousands(*count as f64));
             }
             println!();
         }
-        println!("profile: {} string bytes beside them", thousands(counts.string_bytes as f64));
+        let (string_bytes, blocks) = (thousands(counts.string_bytes as f64), thousands(counts.blocks as f64));
+        println!("profile: beside them, {string_bytes} string bytes; QEMU translated {blocks} blocks");
         Ok(())
     }
+}
+
+/// A function's share.
+#[derive(Debug, PartialEq, Eq)]
+struct Function {
+    name: String,
+    count: u64,
+    /// Blocks or instructions that were counted.
+    places: usize,
 }
 
 /// Sums one kind of count by function, the largest first. What is in no function is summed by page.
@@ -60,8 +72,8 @@ fn by_function(
     histogram: &str,
     kind: &str,
     function: impl Fn(u64) -> Option<String>,
-) -> Result<Vec<(String, u64)>> {
-    let mut sums = HashMap::<String, u64>::new();
+) -> Result<Vec<Function>> {
+    let mut sums = HashMap::<String, (u64, usize)>::new();
     for line in histogram.lines() {
         let malformed = || format!("the plugin wrote {line:?}");
         let mut words = line.split(' ');
@@ -71,12 +83,15 @@ fn by_function(
         let count = words.next().with_context(malformed)?.parse::<u64>().with_context(malformed)?;
         if line_kind == kind {
             let name = function(address).unwrap_or_else(|| format!("[page {:#x}]", address & !0xfff));
-            *sums.entry(name).or_default() += count;
+            let sum = sums.entry(name).or_default();
+            sum.0 += count;
+            sum.1 += 1;
         }
     }
-    let mut sums = sums.into_iter().collect::<Vec<_>>();
-    sums.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    Ok(sums)
+    let mut functions =
+        sums.into_iter().map(|(name, (count, places))| Function { name, count, places }).collect::<Vec<_>>();
+    functions.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    Ok(functions)
 }
 
 #[cfg(test)]
@@ -87,11 +102,10 @@ mod tests {
     fn counts_are_summed_by_function() {
         let histogram = "insn 0x1000 5\ninsn 0x1008 7\ninsn 0x2345 3\nport 0x1002 1\n";
         let function = |address| (address < 0x2000).then(|| "boot".to_owned());
-        assert_eq!(
-            by_function(histogram, "insn", function).unwrap(),
-            [("boot".to_owned(), 12), ("[page 0x2000]".to_owned(), 3)]
-        );
-        assert_eq!(by_function(histogram, "port", function).unwrap(), [("boot".to_owned(), 1)]);
+        let row = |name: &str, count, places| Function { name: name.to_owned(), count, places };
+        let instructions = by_function(histogram, "insn", function).unwrap();
+        assert_eq!(instructions, [row("boot", 12, 2), row("[page 0x2000]", 3, 1)]);
+        assert_eq!(by_function(histogram, "port", function).unwrap(), [row("boot", 1, 1)]);
         assert!(by_function("insn 12", "insn", function).is_err());
     }
 }

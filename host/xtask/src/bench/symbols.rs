@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use object::elf::{FileHeader64, PT_NOTE};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{Endianness, Object, ObjectSymbol, SymbolKind};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,14 @@ impl Symbols {
             bail!("{} has no PVH note: it is no image; build it by `cargo includeos build`", name());
         };
         let mut functions = BTreeMap::new();
-        for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
-            if symbol.kind() == SymbolKind::Text {
+        for symbol in elf.symbols() {
+            // Assembly's labels have no type: what they are shows in their section.
+            let is_code = || {
+                let section = symbol.section_index().and_then(|index| elf.section_by_index(index).ok());
+                section.is_some_and(|section| section.kind() == SectionKind::Text)
+            };
+            let is_label = matches!(symbol.kind(), SymbolKind::Unknown | SymbolKind::Label);
+            if symbol.kind() == SymbolKind::Text && symbol.is_definition() || is_label && is_code() {
                 let name = format!("{:#}", rustc_demangle::demangle(symbol.name().unwrap_or("?")));
                 let function = Function { name, size: symbol.size() };
                 // Of several names the one with a size is kept: labels of assembly often have none.

@@ -1,7 +1,8 @@
 //! Times to the first output, two images in turns.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use qemu::Vm;
+use std::fs;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -24,46 +25,75 @@ pub struct Summary {
     pub high: f64,
 }
 
-/// Starts both `runs` times, in turns, after one turn that does not count. Returns milliseconds of the first, and of
-/// the second above the first, turn by turn.
-pub fn in_turns(floor: &Subject<'_>, subject: &Subject<'_>, runs: usize) -> Result<(Summary, Summary)> {
-    floor.first_output_ms()?;
-    subject.first_output_ms()?;
-    let mut floors = Vec::new();
-    let mut above = Vec::new();
-    for _ in 0..runs {
-        let base = floor.first_output_ms()?;
-        floors.push(base);
-        above.push(subject.first_output_ms()? - base);
-    }
-    Ok((Summary::of(floors), Summary::of(above)))
+/// One of the times, over several runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Of the first machine.
+    pub floor: Summary,
+    /// Of the second machine above the first, turn by turn.
+    pub above: Summary,
+}
+
+/// Milliseconds to the first output.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// By the clock.
+    wall_ms: f64,
+    /// That QEMU's threads spent on a CPU: what is left of the above where the host has other work.
+    cpu_ms: f64,
+}
+
+/// Starts both `runs` times, in turns, after one turn that does not count. Returns the times by the clock, and on a
+/// CPU.
+pub fn in_turns(floor: &Subject<'_>, subject: &Subject<'_>, runs: usize) -> Result<(Times, Times)> {
+    floor.first_output()?;
+    subject.first_output()?;
+    let turns = (0..runs)
+        .map(|_| Ok((floor.first_output()?, subject.first_output()?)))
+        .collect::<Result<Vec<_>>>()?;
+    let times = |ms: fn(&Run) -> f64| Times {
+        floor: Summary::of(turns.iter().map(|(floor, _)| ms(floor)).collect()),
+        above: Summary::of(turns.iter().map(|(floor, subject)| ms(subject) - ms(floor)).collect()),
+    };
+    Ok((times(|run| run.wall_ms), times(|run| run.cpu_ms)))
 }
 
 impl Subject<'_> {
-    /// Milliseconds from before QEMU is started to the text on its console.
-    fn first_output_ms(&self) -> Result<f64> {
+    /// Runs from before QEMU is started to the text on its console.
+    fn first_output(&self) -> Result<Run> {
         let mut console = Vec::new();
         let mut seen = None;
         let started = Instant::now();
-        let outcome = self.vm.start()?.pump(|bytes| {
+        let running = self.vm.start()?;
+        let pid = running.pid();
+        let outcome = running.pump(|bytes| {
             console.extend_from_slice(bytes);
             if console.windows(self.text.len()).any(|window| window == self.text.as_bytes()) {
-                seen = Some(started.elapsed());
+                seen = Some(Run { wall_ms: started.elapsed().as_secs_f64() * 1e3, cpu_ms: cpu_ms(pid) });
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         })?;
-        match seen {
-            Some(elapsed) => Ok(elapsed.as_secs_f64() * 1e3),
-            None => bail!(
+        seen.with_context(|| {
+            format!(
                 "{} on {} did not write {:?}: {outcome}\nits console:\n{}",
                 self.vm.kernel.display(),
                 self.vm.machine,
                 self.text,
                 String::from_utf8_lossy(&console)
-            ),
-        }
+            )
+        })
     }
+}
+
+/// Milliseconds that the threads of a process have spent on a CPU (`schedstat` of proc(5)); 0 if it has ended.
+fn cpu_ms(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let on_cpu_ns = tasks.filter_map(|task| {
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse::<u64>().ok()
+    });
+    on_cpu_ns.sum::<u64>() as f64 / 1e6
 }
 
 impl Summary {

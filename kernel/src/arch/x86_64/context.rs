@@ -23,6 +23,7 @@ global_asm!(
     // Where the first switch to a thread arrives; rsp is at its TrapFrame.
     ".globl includeos_thread_start",
     "includeos_thread_start:",
+    "mov rdi, rsp",
     "xor ebp, ebp",
     "call {thread_started}",
     "jmp includeos_trap_return",

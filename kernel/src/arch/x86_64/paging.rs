@@ -1,5 +1,7 @@
 //! Page tables: 4 levels, 4 KiB pages for the program, large pages for the direct map (SDM vol. 3 § 5.5).
 
+use core::ops::Range;
+
 use super::cpu;
 use crate::mm::{direct, frames};
 
@@ -141,6 +143,31 @@ impl PageTables {
         Ok(())
     }
 
+    /// Maps pages at their own physical addresses, where nothing is mapped.
+    ///
+    /// # Errors
+    /// [`NoFrame`]: no memory for a table.
+    ///
+    /// # Safety
+    /// As [`Self::map`], for each page.
+    pub unsafe fn map_identity(&mut self, pages: Range<u64>, protection: Protection) -> Result<(), NoFrame> {
+        let mut page = pages.start;
+        while page < pages.end {
+            // One walk for all pages of a last-level table.
+            let mut entry = self.entry(page, true)?.ok_or(NoFrame)?;
+            let table_end = (page | 0x1f_ffff).saturating_add(1).min(pages.end);
+            while page < table_end {
+                // SAFETY: `entry` stays inside the table, which ends with `table_end` or after.
+                unsafe {
+                    entry.write(Entry::new(page, protection).0);
+                    entry = entry.add(1);
+                }
+                page += PAGE_SIZE;
+            }
+        }
+        Ok(())
+    }
+
     /// Maps a page of device registers: uncached, not executable.
     ///
     /// # Errors
@@ -153,6 +180,14 @@ impl PageTables {
         // SAFETY: `entry` points into a live table.
         unsafe { entry.write(frame | PRESENT | WRITE | NO_CACHE | NO_EXECUTE) };
         Ok(())
+    }
+
+    /// Makes the tables for the page at `address`, so that mapping it cannot fail.
+    ///
+    /// # Errors
+    /// [`NoFrame`].
+    pub fn prepare(&mut self, address: u64) -> Result<(), NoFrame> {
+        self.entry(address, true)?.map(drop).ok_or(NoFrame)
     }
 
     /// Changes what may be done with the page at `address`, if one is there.

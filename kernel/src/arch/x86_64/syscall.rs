@@ -9,7 +9,6 @@ use super::cpu::{self, msr};
 use super::gdt::{KERNEL_CODE, KERNEL_DATA};
 use super::percpu;
 use super::vectors::{SYSCALL_VECTOR, TrapFrame};
-use crate::sched;
 
 global_asm!(
     super::irq::irq_macros!(),
@@ -68,7 +67,7 @@ fn linux_syscall(_: &mut TrapFrame) {}
 /// Returns whether the program may go on by the short way: nothing but rax changed.
 extern "C" fn syscall_from_program(frame: &mut TrapFrame) -> bool {
     linux_syscall(frame);
-    sched::leave_section();
+    super::vectors::return_to_program(frame);
     frame.vector == SYSCALL_VECTOR
 }
 

@@ -259,8 +259,8 @@ fn ist_of(vector: u8) -> Ist {
     }
 }
 
-/// Fills and loads the table. Before the interrupt stacks exist (`stacks` false) faults stay on the stack they find,
-/// so that a fault during early boot is reported.
+/// Fills and loads the table. Before the interrupt stacks exist (`stacks` false) it holds the exceptions alone, and they stay
+/// on the stack they find: a fault during early boot is reported.
 ///
 /// # Safety
 /// Called on the boot CPU, with interrupts masked; with `stacks`, after [`super::gdt::load`].
@@ -275,7 +275,8 @@ pub unsafe fn load_idt(stacks: bool) {
         let table = &mut *IDT.0.get();
         let (exceptions, devices) =
             ((&raw const includeos_exception_stubs) as u64, (&raw const includeos_device_stubs) as u64);
-        for (vector, entry) in (0..=255u8).zip(table.iter_mut()) {
+        let last = if stacks { 255 } else { FIRST_DEVICE - 1 };
+        for (vector, entry) in (0..=last).zip(table.iter_mut()) {
             let handler = match vector.checked_sub(FIRST_DEVICE) {
                 None => exceptions + 16 * u64::from(vector),
                 Some(device) => devices + 8 * u64::from(device),
@@ -296,6 +297,20 @@ pub fn stay_on_stack() {
     unsafe { (*gate)[0] &= !(7 << 32) };
 }
 
+#[cfg(includeos_metal)]
+unsafe extern "Rust" {
+    /// `os/linux/signal`: the program faulted.
+    safe fn linux_fault(frame: &mut TrapFrame, cause: Cause);
+    /// `os/linux/signal`: the thread was notified and is about to go back to the program.
+    safe fn linux_attend(frame: &mut TrapFrame);
+}
+#[cfg(not(includeos_metal))]
+fn linux_fault(frame: &mut TrapFrame, cause: Cause) {
+    report::program_fault(frame, cause)
+}
+#[cfg(not(includeos_metal))]
+fn linux_attend(_: &mut TrapFrame) {}
+
 /// An exception or an interrupt that found the program running. Enters with interrupts masked and the section's
 /// depth at 1; so it leaves.
 extern "C" fn trap_from_program(frame: &mut TrapFrame) {
@@ -306,13 +321,28 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
         VECTOR_PF => {
             let access = mm::Access::from_error_code(frame.error);
             if let Err(reason) = mm::page_in(address, access) {
-                report::program_fault(frame, Cause::Page { address, access, reason });
+                linux_fault(frame, Cause::Page { address, access, reason });
             }
         }
-        vector if vector < u64::from(FIRST_DEVICE) => report::program_fault(frame, Cause::Exception),
+        // Not the program's doing.
+        VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
+        vector if vector < u64::from(FIRST_DEVICE) => linux_fault(frame, Cause::Exception),
         _ => {}
     }
-    sched::leave_section();
+    return_to_program(frame);
+}
+
+/// Does what came up, for the machine and for the thread, until nothing is left. Returns with interrupts masked: the
+/// caller goes back to the program with the registers in `frame`.
+pub(crate) fn return_to_program(frame: &mut TrapFrame) {
+    loop {
+        sched::leave_section();
+        if !sched::take_notified() {
+            return;
+        }
+        super::irq::enable();
+        linux_attend(frame);
+    }
 }
 
 /// An exception inside a kernel section.

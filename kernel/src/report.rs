@@ -81,6 +81,9 @@ impl fmt::Display for What<'_> {
         };
         let reason = match reason {
             PageInError::NotMapped if address < 4096 => "a null pointer",
+            PageInError::NotMapped if mm::is_below_stack(address) => {
+                "below the main thread's stack: stack overflow"
+            }
             PageInError::NotMapped => "where nothing is mapped",
             PageInError::Protected => "which its mapping does not allow",
             PageInError::NoMemory => {

@@ -235,6 +235,13 @@ fn window() -> Range<u64> {
     MMAP_MIN..STACK_TOP - STACK_SIZE - PAGE_SIZE
 }
 
+/// Whether `address` is where the main thread's stack would go on if it were larger.
+pub fn is_below_stack(address: u64) -> bool {
+    const FRAMES: u64 = 1 << 20;
+    let bottom = STACK_TOP - STACK_SIZE;
+    (bottom - FRAMES..bottom).contains(&address)
+}
+
 /// The pages of a range. Empty, unaligned and wrapping ranges are invalid.
 fn page_range(address: u64, len: u64) -> Result<Range<u64>, MapError> {
     if !address.is_multiple_of(PAGE_SIZE) || len == 0 {

@@ -62,10 +62,10 @@ const FAULTS: [Fault; 12] = [
         &[],
     ),
     fault(
-        "thread_stack_overflow",
+        "main_stack_overflow",
         SEGMENTATION,
         "program fault: page fault: write to 0x",
-        &["which its mapping does not allow", "\"deep\""],
+        &["below the main thread's stack: stack overflow", MAIN],
     ),
     fault(
         "kernel_stack_overflow",
@@ -87,6 +87,16 @@ fn every_fault_is_reported() {
     }
 }
 
+/// Std's own handler finds the guard page, as on Linux.
+#[test]
+fn an_overflow_of_a_spawned_threads_stack_is_told_by_std() {
+    const ABORTED: u8 = 128 + 6;
+    everywhere(&Boot::new(&Image::program("faults")).args(&["thread_stack_overflow"]), ABORTED, |ended| {
+        assert!(ended.console.contains("thread 'deep' (2) has overflowed its stack"), "{}", ended.console);
+        assert!(ended.console.contains("signal 6 (SIGABRT)"), "{}", ended.console);
+    });
+}
+
 #[test]
 fn registers_are_those_of_the_fault() {
     let ended = Boot::new(&Image::program("faults")).args(&["divide"]).expect(FLOATING_POINT);
@@ -102,7 +112,7 @@ fn the_tool_names_the_function_that_faulted() {
         let stdout = tool::text(&output.stdout);
         assert_eq!(output.status.code(), Some(status.into()), "{name}: {stdout}");
         let function = match name {
-            "thread_stack_overflow" => "faults::recurse",
+            "main_stack_overflow" => "faults::recurse",
             // Wherever in the entry the kernel's stack ended.
             "kernel_stack_overflow" => "includeos_syscall_entry",
             name => &format!("faults::{name}"),

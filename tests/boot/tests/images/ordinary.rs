@@ -106,3 +106,13 @@ fn more_input_than_any_queue_holds() {
         assert!(ended.console.ends_with("goodbye\n"));
     });
 }
+
+#[test]
+fn signals() {
+    linux::same(&Image::program("signals"), &[], &[], &[]);
+}
+
+#[test]
+fn vectors_grow_and_shrink_without_losing_a_word() {
+    linux::same(&Image::program("growth"), &[], &[], &[]);
+}

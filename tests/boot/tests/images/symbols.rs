@@ -58,7 +58,7 @@ const ALLOWED: [&str; 43] = [
     "sync::wait",
 ];
 /// Names without a path: assembly, and what compilers call.
-const ALLOWED_NAMES: [&str; 13] = [
+const ALLOWED_NAMES: [&str; 15] = [
     "includeos_",
     "__includeos_",
     "boot_",
@@ -66,6 +66,8 @@ const ALLOWED_NAMES: [&str; 13] = [
     "__stop_k",
     "device_entry",
     "exception_entry",
+    "linux_attend",
+    "linux_fault",
     "linux_syscall",
     "memcpy",
     "memmove",

@@ -26,6 +26,7 @@ const FAULTS: [(&str, fn()); 12] = [
     ("divide", divide),
     ("invalid", invalid),
     ("non_canonical", non_canonical),
+    ("main_stack_overflow", main_stack_overflow),
     ("thread_stack_overflow", thread_stack_overflow),
     ("kernel_stack_overflow", kernel_stack_overflow),
 ];
@@ -92,6 +93,11 @@ fn invalid() {
 fn non_canonical() {
     // SAFETY: none, as above.
     unsafe { black_box(0x8000_0000_0000_0000 as *const u8).read_volatile() };
+}
+
+#[inline(never)]
+fn main_stack_overflow() {
+    println!("{}", recurse(0));
 }
 
 #[inline(never)]

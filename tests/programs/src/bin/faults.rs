@@ -15,7 +15,7 @@ fn main() {
     println!("survived");
 }
 
-const FAULTS: [(&str, fn()); 12] = [
+const FAULTS: [(&str, fn()); 13] = [
     ("null_read", null_read),
     ("null_write", null_write),
     ("unmapped_read", unmapped_read),

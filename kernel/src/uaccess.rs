@@ -6,7 +6,7 @@
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
-use crate::arch::current::paging::LOW_END;
+use crate::arch::current::paging::{LOW_END, PAGE_SIZE};
 use crate::arch::current::{percpu, uaccess};
 use crate::mm::{self, Access};
 
@@ -80,6 +80,20 @@ pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
         }
         page_in_fault(Access::Write)?;
     }
+}
+
+/// Backs the pages of a range for writing: what is written there next arrives, unless another thread unmaps it.
+///
+/// # Errors
+/// [`Fault`]: part of the range may not be written.
+pub fn prepare_write(address: u64, len: usize) -> Result<(), Fault> {
+    check(address, len)?;
+    let mut at = address;
+    while at < address + len as u64 {
+        mm::page_in(at, Access::Write).map_err(|_| Fault)?;
+        at = (at | (PAGE_SIZE - 1)) + 1;
+    }
+    Ok(())
 }
 
 /// Backs the page that the last copy missed.

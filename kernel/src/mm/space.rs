@@ -202,6 +202,15 @@ pub fn remap(request: Remap) -> Result<u64, MapError> {
     with(|space| space.remap(request))
 }
 
+/// Whether a range is mapped without a gap.
+///
+/// # Errors
+/// [`MapError::Invalid`]; [`MapError::NoMemory`] if it has one.
+pub fn check_mapped(address: u64, len: u64) -> Result<(), MapError> {
+    let range = page_range(address, len)?;
+    with(|space| if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) })
+}
+
 /// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
 pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))

@@ -51,8 +51,8 @@ pub fn read(fd: i32, buf: u64, count: usize) -> Result {
     if count == 0 {
         return Ok(0);
     }
-    // Octets that were taken and cannot be delivered would be lost, so look first.
-    uaccess::read_bytes(buf, &mut chunk[..1])?;
+    // Octets that were taken and cannot be delivered would be lost.
+    uaccess::prepare_write(buf, count)?;
     loop {
         if let Some(len) = console::try_read(&mut chunk[..count]) {
             uaccess::write_bytes(buf, &chunk[..len])?;

@@ -94,8 +94,10 @@ pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
     if !is_hint && !matches!(advice, DONTNEED | FREE) || !addr.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    if length != 0 && !is_hint {
-        mm::discard(addr, length)?;
+    match (length, is_hint) {
+        (0, _) => {}
+        (_, true) => mm::check_mapped(addr, length)?,
+        (_, false) => mm::discard(addr, length)?,
     }
     Ok(0)
 }

@@ -101,11 +101,11 @@ fn start(frame: &TrapFrame, request: Request) -> Result {
     let fs_base = if request.flags & CLONE_SETTLS != 0 { request.tls } else { context::current_fs_base() };
     let child = sched::prepare_spawn(child_frame, fs_base, parent.name(), true)?;
     let tid = child.tid;
+    // Faults here are of no consequence, as on Linux.
     if request.flags & CLONE_PARENT_SETTID != 0 {
-        uaccess::write(request.parent_tid, tid)?;
+        let _ = uaccess::write(request.parent_tid, tid);
     }
     if request.flags & CLONE_CHILD_SETTID != 0 {
-        // A fault here is the child's and of no consequence (Linux ignores it too).
         let _ = uaccess::write(request.child_tid, tid);
     }
     if request.flags & CLONE_CHILD_CLEARTID != 0 {

@@ -33,6 +33,9 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         vectors::load_idt(false);
     }
     let features = cpuid::read();
+    if let Some(missing) = features.missing {
+        refuse(format_args!("this CPU lacks {missing}; choose another (--cpu max)"));
+    }
     // SAFETY: `start_info` is the monitor's, and nothing was written to RAM outside the image.
     let start = match unsafe { pvh::StartInfo::read(start_info) } {
         Ok(start) => start,
@@ -90,9 +93,9 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     unsafe { mm::release(&start.reserved, &info.ram) };
     log!(
         Info,
-        "{} KiB RAM, TSC {} kHz, up after {} us from power-on",
+        "{} KiB RAM, TSC {} MHz, up after {} us from power-on",
         ram_kib(&info),
-        tsc_hz / 1000,
+        tsc_hz / 1_000_000,
         up_us(tsc_hz)
     );
     Booted { info, settings, features }

@@ -43,14 +43,27 @@ impl Drop for KernelStack {
     }
 }
 
-/// Maps a stack for ever and returns its top. `None`: no memory.
+/// Maps a stack for ever and returns its top. `None`: no memory; nothing is kept but the addresses.
 pub fn map(pages: u64) -> Option<u64> {
     let guard = NEXT.fetch_add((pages + 1) * PAGE_SIZE, Ordering::Relaxed);
     let bottom = guard + PAGE_SIZE;
     for page in 0..pages {
-        space::map_kernel_page(bottom + page * PAGE_SIZE)?;
+        if space::map_kernel_page(bottom + page * PAGE_SIZE).is_none() {
+            for page in 0..page {
+                // SAFETY: mapped just above, and not used yet.
+                unsafe { space::unmap_kernel_page(bottom + page * PAGE_SIZE) };
+            }
+            return None;
+        }
     }
     Some(bottom + pages * PAGE_SIZE)
+}
+
+/// Makes room to keep the stacks of so many threads when they end. False: no memory.
+pub fn reserve_spare(threads: usize) -> bool {
+    let mut spare = SPARE.lock();
+    let len = spare.len();
+    spare.try_reserve(threads.saturating_sub(len)).is_ok()
 }
 
 /// Whether `address` lies in a guard page: a kernel stack overflowed.

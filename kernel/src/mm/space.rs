@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use sync::SpinLock;
 
-use super::vma::{Area, Areas, Backing};
+use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
 
@@ -48,6 +48,12 @@ pub enum MapError {
     Denied,
     /// The range to be moved is not one mapping (EFAULT).
     NotMapped,
+}
+
+impl From<TooMany> for MapError {
+    fn from(_: TooMany) -> Self {
+        Self::NoMemory
+    }
 }
 
 /// A request to resize or move a mapping.
@@ -96,10 +102,7 @@ pub struct MemoryUsage {
 pub(super) fn init(tables: PageTables) {
     let mut areas = Areas::new();
     for (range, protection) in image::areas() {
-        areas.insert(
-            range.start,
-            Area { end: range.end, protection, backing: Backing::Image, no_reserve: true },
-        );
+        areas.insert(range.start, Area::new(range.end, protection, Backing::Image, true));
     }
     let brk = image::range().end;
     *SPACE.lock() = Some(Space {
@@ -125,7 +128,7 @@ pub fn set_program() {
         space.commit_limit = (free - free / COMMIT_RESERVE_DIVISOR) * PAGE_SIZE;
         space.frame_reserve = (free / FRAME_RESERVE_DIVISOR).max(FRAME_RESERVE_MIN);
         let protection = Protection::READ_WRITE;
-        let stack = Area { end: STACK_TOP, protection, backing: Backing::Anonymous, no_reserve: true };
+        let stack = Area::new(STACK_TOP, protection, Backing::Anonymous, true);
         space.areas.insert(STACK_TOP - STACK_SIZE, stack);
     });
 }
@@ -149,13 +152,14 @@ pub fn map(request: Map) -> Result<u64, MapError> {
 /// Removes all mappings in a range (munmap(2)). A range without any is no error.
 ///
 /// # Errors
-/// [`MapError::Invalid`]; [`MapError::Denied`] for the image's pages.
+/// [`MapError::Invalid`]; [`MapError::Denied`] for the image's pages; [`MapError::NoMemory`]: too many areas.
 pub fn unmap(address: u64, len: u64) -> Result<(), MapError> {
     with(|space| {
         let range = page_range(address, len)?;
         if space.areas.overlapping(range.clone()).any(|(_, area)| area.backing == Backing::Image) {
             return Err(MapError::Denied);
         }
+        space.areas.reserve(range.clone(), 0)?;
         space.clear(range);
         Ok(())
     })
@@ -182,13 +186,15 @@ pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
             Err(MapError::Invalid) if address.checked_add(len).is_some() => return Err(MapError::NoMemory),
             range => range?,
         };
-        let parts = space.areas.overlapping(range.clone());
-        let parts: alloc::vec::Vec<_> = parts
-            .filter(|(_, area)| area.backing == Backing::Anonymous)
-            .map(|(start, area)| start.max(range.start)..area.end.min(range.end))
-            .collect();
-        for part in parts {
-            space.drop_frames(part);
+        let mut at = range.start;
+        loop {
+            let next = space.areas.overlapping(at..range.end).next();
+            let Some((start, area)) = next.map(|(start, area)| (start, *area)) else { break };
+            let part = start.max(at)..area.end.min(range.end);
+            at = part.end;
+            if area.backing == Backing::Anonymous {
+                space.drop_frames(part);
+            }
         }
         if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) }
     })
@@ -227,6 +233,19 @@ pub(super) fn map_kernel_page(address: u64) -> Option<()> {
         // SAFETY: a fresh frame at an address that nothing else uses.
         unsafe { space.tables.map(address, frame, Protection::READ_WRITE) }.ok()
     })
+}
+
+/// # Safety
+/// The page was mapped by [`map_kernel_page`], and nobody uses it.
+pub(super) unsafe fn unmap_kernel_page(address: u64) {
+    with(|space| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(frame) = space.tables.unmap(address).and_then(|entry| entry.held_frame()) {
+                frames::free(frame, 0);
+            }
+        }
+    });
 }
 
 pub(super) fn map_device(base: u64, physical: u64) -> Option<*mut u8> {
@@ -281,7 +300,7 @@ impl Space {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
             return Ok(());
         }
-        if frames::free_count() <= self.frame_reserve {
+        if !self.has_frames(1) {
             return Err(PageInError::NoMemory);
         }
         let frame = frames::alloc_zeroed().ok_or(PageInError::NoMemory)?;
@@ -293,6 +312,23 @@ impl Space {
         }
         self.resident += PAGE_SIZE;
         Ok(())
+    }
+
+    /// Whether the program may have so many frames more; looks for empty tables if they are short.
+    fn has_frames(&mut self, count: u64) -> bool {
+        let needed = self.frame_reserve + count;
+        frames::free_count() >= needed || self.tables.collect_empty() > 0 && frames::free_count() >= needed
+    }
+
+    /// Refuses memory that may be written and is not promised if hardly a frame is left for it: a thread whose stack could not
+    /// be touched should not start.
+    fn check_unpromised(&mut self, no_reserve: bool, protection: Protection) -> Result<(), MapError> {
+        const ENOUGH: u64 = 8;
+        if no_reserve && protection.write && !self.has_frames(ENOUGH) {
+            Err(MapError::NoMemory)
+        } else {
+            Ok(())
+        }
     }
 
     fn map(&mut self, request: Map) -> Result<u64, MapError> {
@@ -329,22 +365,21 @@ impl Space {
                 start..start + len
             }
         };
-        let area = Area {
-            end: range.end,
-            protection: request.protection,
-            backing: Backing::Anonymous,
-            no_reserve: request.no_reserve,
-        };
-        let promised = if request.protection.write && !request.no_reserve { len } else { 0 };
+        self.areas.reserve(range.clone(), 1)?;
+        let area = Area::new(range.end, request.protection, Backing::Anonymous, request.no_reserve);
+        let promised = if area.promised { len } else { 0 };
         let given_up = self.areas.committed(range.clone());
         self.check_commit(promised.saturating_sub(given_up))?;
+        self.check_unpromised(request.no_reserve, request.protection)?;
         self.clear(range.clone());
         self.committed += promised;
         self.areas.insert(range.start, area);
         if request.populate && request.protection.read {
             for page in range.clone().step_by(PAGE_SIZE as usize) {
                 // A page that is not to be had now is looked for again at its first touch (mmap(2), MAP_POPULATE).
-                let _ = self.page_in(page, Access::Read);
+                if self.page_in(page, Access::Read).is_err() {
+                    break;
+                }
             }
         }
         Ok(range.start)
@@ -361,18 +396,20 @@ impl Space {
         if area.backing == Backing::Image {
             return Err(MapError::Denied);
         }
+        self.areas.reserve(old.clone(), 1)?;
         let old_len = old.end - old.start;
         if request.to.is_none() && new_len <= old_len {
             if new_len < old_len {
-                self.clear(old.start + new_len..old.end);
+                let tail = old.start + new_len..old.end;
+                self.areas.reserve(tail.clone(), 0)?;
+                self.clear(tail);
             }
             return Ok(old.start);
         }
         if area.end < old.end {
             return Err(MapError::NotMapped);
         }
-        let promised = area.protection.write && !area.no_reserve;
-        let commit = |bytes: u64| if promised { bytes } else { 0 };
+        let commit = |bytes: u64| if area.promised { bytes } else { 0 };
         // What is promised in the place it goes to is given up with it, and not counted here: a little too strict.
         self.check_commit(commit(new_len.saturating_sub(old_len)))?;
         if request.to.is_none() {
@@ -397,6 +434,8 @@ impl Space {
                 {
                     return Err(MapError::Denied);
                 }
+                // Two for what follows: the old place may be split, and the new one is added.
+                self.areas.reserve(target.clone(), 3)?;
                 self.clear(target);
                 to
             }
@@ -461,13 +500,17 @@ impl Space {
         {
             return Err(MapError::Denied);
         }
+        self.areas.reserve(range.clone(), 0)?;
+        let no_reserve = self.areas.overlapping(range.clone()).any(|(_, area)| area.no_reserve);
+        self.check_unpromised(
+            no_reserve && !self.areas.overlapping(range.clone()).all(|(_, a)| a.protection.write),
+            protection,
+        )?;
         let before = self.areas.committed(range.clone());
         let after = self.areas.committed_if(range.clone(), protection);
         self.check_commit(after.saturating_sub(before))?;
         self.committed = self.committed + after - before;
-        for (start, area) in self.areas.remove(range.clone()) {
-            self.areas.insert(start, Area { protection, ..area });
-        }
+        self.areas.protect(range.clone(), protection);
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program's own pages, at its own request.
             unsafe { tables.protect(page, protection) };
@@ -488,10 +531,16 @@ impl Space {
                 return old;
             }
             let protection = Protection::READ_WRITE;
-            let area = Area { end: new_page, protection, backing: Backing::Anonymous, no_reserve: false };
+            let area = Area::new(new_page, protection, Backing::Anonymous, false);
+            if self.areas.reserve(old_page..new_page, 1).is_err() {
+                return old;
+            }
             self.areas.insert(old_page, area);
             self.committed += len;
         } else if new_page < old_page {
+            if self.areas.reserve(new_page..old_page, 0).is_err() {
+                return old;
+            }
             self.clear(new_page..old_page);
         }
         self.brk.end = end;
@@ -501,7 +550,7 @@ impl Space {
     /// Takes areas and frames out of a range.
     fn clear(&mut self, range: Range<u64>) {
         self.committed -= self.areas.committed(range.clone());
-        if !self.areas.remove(range.clone()).is_empty() {
+        if self.areas.remove(range.clone()) {
             self.drop_frames(range);
         }
     }

@@ -25,14 +25,31 @@ pub struct Area {
     pub backing: Backing,
     /// Not counted against RAM until touched (`MAP_NORESERVE`, stacks).
     pub no_reserve: bool,
+    /// Its pages are promised: counted against RAM since they could first be written, until they are unmapped (they may hold
+    /// content even when they cannot be written any more).
+    pub promised: bool,
 }
 
 impl Area {
-    /// Whether its pages are promised: counted against RAM as soon as they may be written.
-    fn committed(&self) -> bool {
-        self.protection.write && !self.no_reserve && self.backing == Backing::Anonymous
+    /// An area with `protection`, promised if it has to be.
+    pub fn new(end: u64, protection: Protection, backing: Backing, no_reserve: bool) -> Self {
+        Self { end, protection, backing, no_reserve, promised: false }.with(protection)
+    }
+
+    /// The area with another protection.
+    fn with(self, protection: Protection) -> Self {
+        let promised =
+            self.promised || protection.write && !self.no_reserve && self.backing == Backing::Anonymous;
+        Self { protection, promised, ..self }
     }
 }
+
+/// Most areas there may be (`vm.max_map_count` on Linux).
+pub const MAX_AREAS: usize = 65_530;
+
+/// There are as many areas as there may be, or no memory for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
 
 /// The areas, by start address, never overlapping; all bounds are multiples of the page size.
 ///
@@ -114,12 +131,57 @@ impl Areas {
         }
     }
 
-    /// Takes out whatever is in `range`, splitting areas at its ends; returns what was taken.
-    pub fn remove(&mut self, range: Range<u64>) -> Vec<(u64, Area)> {
+    /// Makes room for a change of `range`: the areas at its ends may be split, and `new` areas are added. Without it a change
+    /// may panic for want of memory.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn reserve(&mut self, range: Range<u64>, new: usize) -> Result<(), TooMany> {
+        let splits = |address| self.find(address).is_some_and(|(start, _)| start < address);
+        let more = new + usize::from(splits(range.start)) + usize::from(splits(range.end));
+        if more > 0 && self.sorted.len() + more > MAX_AREAS {
+            return Err(TooMany);
+        }
+        self.sorted.try_reserve(more).map_err(|_| TooMany)
+    }
+
+    /// Takes out whatever is in `range`, splitting areas at its ends; returns whether anything was.
+    pub fn remove(&mut self, range: Range<u64>) -> bool {
+        let (from, to) = self.cut(range);
+        self.sorted.drain(from..to).next().is_some()
+    }
+
+    /// Gives whatever is in `range` another protection, splitting areas at its ends and joining those that become alike.
+    pub fn protect(&mut self, range: Range<u64>, protection: Protection) {
+        let (from, to) = self.cut(range);
+        for (_, area) in &mut self.sorted[from..to] {
+            *area = area.with(protection);
+        }
+        // The neighbours on both sides, too, may be alike now.
+        let (first, mut behind) = (from.saturating_sub(1), (to + 1).min(self.sorted.len()));
+        let mut kept = first;
+        for i in first + 1..behind {
+            let (start, area) = self.sorted[i];
+            let before = &mut self.sorted[kept].1;
+            if before.end == start && (Area { end: area.end, ..*before }) == area {
+                before.end = area.end;
+            } else {
+                kept += 1;
+                self.sorted[kept] = (start, area);
+            }
+        }
+        behind = behind.max(first);
+        if kept + 1 < behind {
+            self.sorted.drain(kept + 1..behind);
+        }
+    }
+
+    /// Splits areas at the ends of `range`; returns the indices of those inside.
+    fn cut(&mut self, range: Range<u64>) -> (usize, usize) {
         self.split_at(range.start);
         self.split_at(range.end);
         let (from, to) = (self.at_or_above(range.start), self.at_or_above(range.end));
-        self.sorted.drain(from..to.max(from)).collect()
+        (from, to.max(from))
     }
 
     /// Whether `range` is covered without a gap.
@@ -136,12 +198,12 @@ impl Areas {
 
     /// Bytes in `range` that are promised to the program.
     pub fn committed(&self, range: Range<u64>) -> u64 {
-        self.bytes_where(range, Area::committed)
+        self.bytes_where(range, |area| area.promised)
     }
 
     /// Bytes in `range` that would be promised if its areas had `protection`.
     pub fn committed_if(&self, range: Range<u64>, protection: Protection) -> u64 {
-        self.bytes_where(range, |area| Area { protection, ..*area }.committed())
+        self.bytes_where(range, |area| area.with(protection).promised)
     }
 
     fn bytes_where(&self, range: Range<u64>, counts: impl Fn(&Area) -> bool) -> u64 {
@@ -169,12 +231,11 @@ mod tests {
     const P: u64 = PAGE_SIZE;
 
     fn area(end: u64) -> Area {
-        Area {
-            end: end * P,
-            protection: Protection::READ_WRITE,
-            backing: Backing::Anonymous,
-            no_reserve: false,
-        }
+        Area::new(end * P, Protection::READ_WRITE, Backing::Anonymous, false)
+    }
+
+    fn closed(end: u64) -> Area {
+        Area::new(end * P, Protection::NONE, Backing::Anonymous, false)
     }
 
     fn areas(ranges: &[(u64, u64)]) -> Areas {
@@ -193,17 +254,16 @@ mod tests {
     fn neighbours_that_are_alike_join() {
         assert_eq!(ranges(&areas(&[(1, 2), (3, 4), (2, 3)])), vec![(1, 4)]);
         let mut unlike = areas(&[(1, 2)]);
-        unlike.insert(2 * P, Area { protection: Protection::NONE, ..area(3) });
+        unlike.insert(2 * P, closed(3));
         assert_eq!(ranges(&unlike), vec![(1, 2), (2, 3)]);
     }
 
     #[test]
     fn removal_splits() {
         let mut areas = areas(&[(1, 10)]);
-        let taken = areas.remove(3 * P..5 * P);
-        assert_eq!(taken, vec![(3 * P, area(5))]);
+        assert!(areas.remove(3 * P..5 * P));
         assert_eq!(ranges(&areas), vec![(1, 3), (5, 10)]);
-        assert!(areas.remove(3 * P..5 * P).is_empty());
+        assert!(!areas.remove(3 * P..5 * P));
         assert!(areas.is_free(3 * P..5 * P));
         assert!(!areas.is_free(2 * P..5 * P));
     }
@@ -227,9 +287,56 @@ mod tests {
         let mut areas = areas(&[(1, 3), (5, 7)]);
         assert!(areas.covers(P..3 * P) && !areas.covers(P..6 * P) && !areas.covers(4 * P..6 * P));
         assert_eq!(areas.committed(2 * P..6 * P), 2 * P);
-        areas.insert(3 * P, Area { protection: Protection::NONE, ..area(5) });
+        areas.insert(3 * P, closed(5));
         assert!(areas.covers(P..7 * P));
         assert_eq!(areas.committed(0..10 * P), 4 * P);
         assert_eq!(areas.committed_if(0..10 * P, Protection::READ_WRITE), 6 * P);
+    }
+
+    #[test]
+    fn protection_splits_and_joins() {
+        let none = Protection::NONE;
+        let mut areas = areas(&[(1, 10)]);
+        areas.protect(3 * P..5 * P, none);
+        assert_eq!(ranges(&areas), vec![(1, 3), (3, 5), (5, 10)]);
+        areas.protect(5 * P..7 * P, none);
+        assert_eq!(ranges(&areas), vec![(1, 3), (3, 7), (7, 10)]);
+        areas.protect(2 * P..8 * P, none);
+        assert_eq!(ranges(&areas), vec![(1, 2), (2, 8), (8, 10)]);
+        areas.protect(0..20 * P, Protection::READ_WRITE);
+        assert_eq!(ranges(&areas), vec![(1, 10)]);
+        areas.protect(P..2 * P, none);
+        areas.protect(9 * P..10 * P, none);
+        assert_eq!(ranges(&areas), vec![(1, 2), (2, 9), (9, 10)]);
+        areas.protect(20 * P..30 * P, none);
+        assert_eq!(ranges(&areas), vec![(1, 2), (2, 9), (9, 10)]);
+        Areas::new().protect(0..P, none);
+    }
+
+    #[test]
+    fn what_was_promised_stays_promised_until_it_is_unmapped() {
+        let mut areas = Areas::new();
+        areas.insert(P, closed(5));
+        assert_eq!(areas.committed(0..9 * P), 0);
+        areas.protect(P..3 * P, Protection::READ_WRITE);
+        assert_eq!(areas.committed(0..9 * P), 2 * P);
+        areas.protect(P..5 * P, Protection::NONE);
+        assert_eq!(areas.committed(0..9 * P), 2 * P);
+        areas.remove(2 * P..5 * P);
+        assert_eq!(areas.committed(0..9 * P), P);
+    }
+
+    #[test]
+    fn areas_are_bounded() {
+        let mut areas = Areas::new();
+        let mut at = 1;
+        while areas.reserve(at * P..(at + 2) * P, 1).is_ok() {
+            areas.insert(at * P, closed(at + 2));
+            at += 3;
+        }
+        assert_eq!(areas.sorted.len(), MAX_AREAS);
+        // No more splits; whole areas can go.
+        assert_eq!(areas.reserve(P..2 * P, 0), Err(TooMany));
+        assert_eq!(areas.reserve(P..3 * P, 0), Ok(()));
     }
 }

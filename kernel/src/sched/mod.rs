@@ -21,7 +21,8 @@ use crate::arch::current::context::{self, Context};
 use crate::arch::current::fpu::FpuState;
 use crate::arch::current::vectors::{self, TrapFrame};
 use crate::arch::current::{irq, lapic, percpu};
-use crate::mm::kstack::KernelStack;
+use crate::mm::frames;
+use crate::mm::kstack::{self, KernelStack};
 use crate::{console, time};
 
 /// How long a thread runs while another one is ready.
@@ -144,11 +145,32 @@ pub fn prepare_spawn(
     name: [u8; 16],
     copy_fpu: bool,
 ) -> Result<Arc<Thread>, NoMemory> {
+    reserve_for_thread()?;
     let fpu = if copy_fpu { FpuState::of_this_cpu() } else { FpuState::new() }.ok_or(NoMemory)?;
     let stack = KernelStack::new().ok_or(NoMemory)?;
     // SAFETY: the stack is fresh, or its last thread has ended and been switched away from.
     let context = unsafe { Context::new(stack.top(), frame, fs_base, fpu) };
     Ok(Arc::new(Thread::new(context, Some(stack), name)))
+}
+
+/// Frames that must be free for one more thread: its stack and state, and something for the kernel besides.
+const FRAMES_FOR_THREAD: u64 = kstack::THREAD_PAGES + 16;
+
+/// Makes room for one more thread in everything that holds threads, so that waking and ending them never allocates.
+fn reserve_for_thread() -> Result<(), NoMemory> {
+    if frames::free_count() < FRAMES_FOR_THREAD {
+        return Err(NoMemory);
+    }
+    let threads = {
+        let mut threads = THREADS.lock();
+        threads.try_reserve(1).map_err(|_| NoMemory)?;
+        threads.len() + 1
+    };
+    let mut queue = QUEUE.lock();
+    let (ready, timers) = (queue.ready.len(), queue.timers.len());
+    queue.ready.try_reserve(threads - ready.min(threads)).map_err(|_| NoMemory)?;
+    queue.timers.try_reserve(threads - timers.min(threads)).map_err(|_| NoMemory)?;
+    if kstack::reserve_spare(threads) { Ok(()) } else { Err(NoMemory) }
 }
 
 /// Lets a prepared thread run.
@@ -205,8 +227,9 @@ pub fn notify(thread: &Arc<Thread>) {
     wake_as(thread, Wake::Notified);
 }
 
-/// Whether the current thread was notified; it is not any more.
-pub(crate) fn take_notified() -> bool {
+/// Whether the current thread was notified; it is not any more. Whoever sleeps on after [`Wake::Notified`] calls this first and
+/// looks for the reason after, so that a later one is not lost.
+pub fn take_notified() -> bool {
     let current = percpu::this().current.load(Ordering::Relaxed);
     // SAFETY: the running thread is alive.
     let notified = unsafe { &(*current).notified };

@@ -85,7 +85,7 @@ impl PendingSignals {
         if info.signal < queued_from && self.set() & 1 << (info.signal - 1) != 0 {
             return Ok(());
         }
-        if self.infos.len() >= max {
+        if self.infos.len() >= max || self.infos.try_reserve(1).is_err() {
             return Err(QueueFull);
         }
         self.infos.push(info);

@@ -8,7 +8,7 @@ use kernel::sched::thread::Thread;
 use kernel::{sched, uaccess};
 use sync::SpinLock;
 
-use crate::errno::{EAGAIN, EINVAL, ENOSYS, ERESTARTNOHAND, ERESTARTSYS, ETIMEDOUT, Errno, Result};
+use crate::errno::{EAGAIN, EINVAL, ENOMEM, ENOSYS, ERESTARTNOHAND, ERESTARTSYS, ETIMEDOUT, Errno, Result};
 use crate::table::name_once;
 use crate::time;
 
@@ -96,6 +96,7 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
         if uaccess::read::<u32>(uaddr)? != expected {
             return Err(EAGAIN);
         }
+        bucket.try_reserve(1).map_err(|_| ENOMEM)?;
         let thread = sched::prepare_wait();
         bucket.push(Waiter { address: uaddr, thread: thread.clone(), bitset });
         thread
@@ -151,7 +152,7 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
             woken += u64::from(sched::wake(&waiter.thread));
             return false;
         }
-        if moved.len() < requeue_count as usize {
+        if moved.len() < requeue_count as u32 as usize {
             let (thread, bitset) = (waiter.thread.clone(), waiter.bitset);
             moved.push(Waiter { address: uaddr2, thread, bitset });
             return false;

@@ -8,9 +8,10 @@
 mod frame;
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::exit::STATUS_SIGNAL_BASE;
-use kernel::arch::current::vectors::TrapFrame;
+use kernel::arch::current::vectors::{TrapFrame, VECTOR_GP};
 use kernel::mm::PageInError;
 use kernel::report::{self, Cause};
 use kernel::sched::Wake;
@@ -22,7 +23,6 @@ use crate::errno::{
     EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTSYS, ESRCH, Errno, Result,
 };
 use crate::process::PID;
-use crate::table::name_once;
 use crate::time;
 
 /// sizeof(sigset_t) of the kernel.
@@ -146,13 +146,18 @@ fn is_ignored(signal: u8) -> bool {
 
 /// Sends a signal to one thread.
 fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) -> core::result::Result<(), Errno> {
-    let blocked = thread.signals.lock().mask & bit(info.signal) != 0;
+    let (blocked, waited_for) = {
+        let signals = thread.signals.lock();
+        (signals.mask & bit(info.signal) != 0, signals.waited_for & bit(info.signal) != 0)
+    };
     // A blocked signal stays even if it is ignored now: that may change, and sigwait takes it.
     if is_ignored(info.signal) && !blocked {
         return Ok(());
     }
     thread.signals.lock().pending.add(info, SIGRTMIN, QUEUE_MAX).map_err(|_| EAGAIN)?;
-    sched::notify(thread);
+    if !blocked || waited_for {
+        sched::notify(thread);
+    }
     Ok(())
 }
 
@@ -182,10 +187,10 @@ fn checked(signal: i32) -> core::result::Result<Option<u8>, Errno> {
     let signal = number(signal)?;
     if action(signal).handler == SIG_DFL && [SIGTSTP, SIGTTIN, SIGTTOU].contains(&signal) || signal == SIGSTOP
     {
-        name_once(
-            u64::from(signal),
-            format_args!("{}: a stopped image could not be continued (ENOSYS)", name(signal)),
-        );
+        static NAMED: AtomicBool = AtomicBool::new(false);
+        if !NAMED.swap(true, Ordering::Relaxed) {
+            log!(Warn, "{}: a stopped image could not be continued (ENOSYS)", name(signal));
+        }
         return Err(ENOSYS);
     }
     Ok(Some(signal))
@@ -325,8 +330,16 @@ fn notify_if_pending(thread: &Arc<Thread>) {
     }
 }
 
+/// After [`Wake::Notified`]: whether there is a signal to deliver to the current thread. If not, the notice is taken off, so
+/// that the thread can sleep on.
+pub(crate) fn has_come(thread: &Arc<Thread>) -> bool {
+    sched::take_notified();
+    notify_if_pending(thread);
+    is_deliverable(thread)
+}
+
 /// Whether a signal waits to be delivered to a thread.
-pub(crate) fn is_deliverable(thread: &Thread) -> bool {
+fn is_deliverable(thread: &Thread) -> bool {
     pending(thread) & !thread.signals.lock().mask != 0
 }
 
@@ -420,8 +433,7 @@ pub fn rt_sigtimedwait(set: u64, info: u64, timeout: u64, size: usize) -> Result
         sched::prepare_wait();
         let wake = sched::wait(deadline);
         thread.signals.lock().waited_for = 0;
-        let unblocked = pending(&thread) & !thread.signals.lock().mask;
-        if wake == Wake::Notified && pending(&thread) & set == 0 && unblocked != 0 {
+        if wake == Wake::Notified && has_come(&thread) && pending(&thread) & set == 0 {
             return Err(EINTR);
         }
     }
@@ -572,7 +584,12 @@ pub fn rt_sigreturn(frame: &mut TrapFrame) -> Result {
             // The caller writes the result to rax, which is the interrupted code's.
             Ok(frame.rax)
         }
-        Err(_) => {
+        Err(frame::PopError::Target) => {
+            // The CPU would refuse to go there; the registers are those that the handler left.
+            frame.vector = VECTOR_GP;
+            report::program_fault(frame, Cause::Exception)
+        }
+        Err(frame::PopError::Frame) => {
             log!(Error, "sigreturn without a signal frame on the stack");
             end_by(SIGSEGV)
         }

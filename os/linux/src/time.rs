@@ -95,7 +95,7 @@ fn sleep_until(deadline: u64, remain: u64) -> Result {
     while now_ns() < deadline {
         let thread = sched::prepare_wait();
         // Notified for nothing (another thread took the signal): sleep on.
-        if sched::wait(Some(deadline)) == Wake::Notified && signal::is_deliverable(&thread) {
+        if sched::wait(Some(deadline)) == Wake::Notified && signal::has_come(&thread) {
             let left = deadline.saturating_sub(now_ns());
             if remain != 0 {
                 uaccess::write(remain, [left / NS, left % NS])?;

@@ -7,6 +7,8 @@ use core::arch::x86_64::{__cpuid, __cpuid_count};
 pub struct CpuFeatures {
     /// CPUID.1:EDX, handed to the program as `AT_HWCAP`.
     pub hwcap: u32,
+    /// The first thing that the kernel cannot do without and this CPU does not have.
+    pub missing: Option<&'static str>,
     /// `xsave` and its kin.
     pub xsave: bool,
     /// Components of the extended state that XCR0 may enable: x87, SSE, AVX, AVX-512. Never AMX: its 8 KiB would
@@ -35,6 +37,7 @@ pub fn read() -> CpuFeatures {
     let one = __cpuid(1);
     let mut features = CpuFeatures {
         hwcap: one.edx,
+        missing: missing(one.edx, __cpuid(0x8000_0001).edx),
         xsave: one.ecx & 1 << 26 != 0,
         x2apic: one.ecx & 1 << 21 != 0,
         tsc_deadline: one.ecx & 1 << 24 != 0,
@@ -73,6 +76,21 @@ pub fn read() -> CpuFeatures {
         }
     }
     features
+}
+
+/// What every x86_64 CPU has, unless somebody took it away. 64-bit mode and no-execute pages were looked at before.
+fn missing(one_edx: u32, extended_edx: u32) -> Option<&'static str> {
+    const NEEDED: [(u32, &str); 6] = [
+        (1 << 4, "the time-stamp counter"),
+        (1 << 5, "model-specific registers"),
+        (1 << 9, "a local APIC"),
+        (1 << 24, "FXSAVE"),
+        (1 << 25, "SSE"),
+        (1 << 26, "SSE2"),
+    ];
+    let has_syscall = extended_edx & 1 << 11 != 0;
+    let needed = NEEDED.iter().find(|(bit, _)| one_edx & bit == 0).map(|(_, name)| *name);
+    needed.or((!has_syscall).then_some("the syscall instruction"))
 }
 
 /// Size of the state that `xsave` writes under the XCR0 in force, in bytes (SDM vol. 1 § 13.2).

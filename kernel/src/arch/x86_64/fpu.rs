@@ -136,9 +136,9 @@ const MAGIC2: u32 = 0x4650_5845;
 pub struct BadState;
 
 /// The program's floating-point state as a signal frame holds it: xmm registers from its trap frame, everything else from
-/// the CPU. Empty: no memory.
-pub fn program_state(frame: &super::vectors::TrapFrame) -> Vec<u8> {
-    let Some(mut state) = FpuState::new() else { return Vec::new() };
+/// the CPU. `None`: no memory.
+pub fn program_state(frame: &super::vectors::TrapFrame) -> Option<Vec<u8>> {
+    let mut state = FpuState::new()?;
     let xmm = frame.xmm.as_ptr();
     // SAFETY: loads xmm registers, which calls may change anyway, from the frame; `save` then reads the CPU's state.
     unsafe {
@@ -160,7 +160,9 @@ pub fn program_state(frame: &super::vectors::TrapFrame) -> Vec<u8> {
             clobber_abi("sysv64"),
         );
     }
-    let mut octets = state.octets().to_vec();
+    let mut octets = Vec::new();
+    octets.try_reserve_exact(state_size() + size_of::<u32>()).ok()?;
+    octets.extend_from_slice(state.octets());
     if let Some(mask) = mode().mask {
         let size = octets.len() as u32;
         octets[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
@@ -169,7 +171,7 @@ pub fn program_state(frame: &super::vectors::TrapFrame) -> Vec<u8> {
         octets[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&size.to_le_bytes());
         octets.extend_from_slice(&MAGIC2.to_le_bytes());
     }
-    octets
+    Some(octets)
 }
 
 /// A buffer for what [`set_program_state`] takes.

@@ -220,12 +220,54 @@ impl PageTables {
         before.held_frame().map(|_| before)
     }
 
-    /// First address at or above `address` whose last-level table exists: lets a walk skip 2 MiB at a time.
+    /// First address at or above `address` whose last-level table exists, or may: a walk over a range skips as much at a time as
+    /// there are no tables for, up to 512 GiB.
     pub fn next_table(&mut self, address: u64) -> u64 {
-        match self.entry(address, false) {
-            Ok(Some(_)) => address,
-            _ => (address | 0x1f_ffff).saturating_add(1),
+        let mut table = self.pml4;
+        for level in (1..4).rev() {
+            let shift = 12 + 9 * level;
+            // SAFETY: `table` is a page-table page, reached through the direct map; only `&mut self` writes it.
+            let entry = unsafe { (*Self::table(table))[(address >> shift & 511) as usize] };
+            if entry & PRESENT == 0 {
+                return (address | ((1 << shift) - 1)).saturating_add(1);
+            }
+            table = entry & ADDRESS;
         }
+        address
+    }
+
+    /// Gives back the tables of the low half that map nothing; returns how many. For when memory is short: it looks at every
+    /// table.
+    pub fn collect_empty(&mut self) -> usize {
+        let freed = Self::collect(self.pml4, 3, 256);
+        // The CPU may have kept pointers to them.
+        // SAFETY: the same tables again.
+        unsafe { core::arch::asm!("mov cr3, {}", in(reg) self.pml4, options(nostack, preserves_flags)) };
+        freed
+    }
+
+    /// Frees the empty tables below the first `count` entries of `table`, which is `level` levels above the last.
+    fn collect(table: u64, level: u32, count: usize) -> usize {
+        let mut freed = 0;
+        for i in 0..count {
+            // SAFETY: a live table, reached through the direct map; the caller has `&mut self`.
+            let entry = unsafe { &mut (*Self::table(table))[i] };
+            if *entry & PRESENT == 0 {
+                continue;
+            }
+            let below = *entry & ADDRESS;
+            if level > 1 {
+                freed += Self::collect(below, level - 1, 512);
+            }
+            // SAFETY: as above.
+            if unsafe { &*Self::table(below) }.iter().all(|&entry| entry == 0) {
+                *entry = 0;
+                // SAFETY: nothing points to the table any more, and it maps nothing, so that no translation uses it.
+                unsafe { frames::free(below, 0) };
+                freed += 1;
+            }
+        }
+        freed
     }
 
     /// Makes the direct map cover `ram_end` bytes from 0 and no more (2 MiB steps); boot mapped the first GiB.

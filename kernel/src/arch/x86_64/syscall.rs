@@ -64,11 +64,13 @@ unsafe extern "Rust" {
 #[cfg(not(includeos_metal))]
 fn linux_syscall(_: &mut TrapFrame) {}
 
-/// Returns whether the program may go on by the short way: nothing but rax changed.
+/// Returns whether the program may go on by the short way: nothing but rax changed, and it is not being stepped through (the
+/// short way restores the flags while it is still in the kernel).
 extern "C" fn syscall_from_program(frame: &mut TrapFrame) -> bool {
     linux_syscall(frame);
     super::vectors::return_to_program(frame);
-    frame.vector == SYSCALL_VECTOR
+    const TRAP_FLAG: u64 = 1 << 8;
+    frame.vector == SYSCALL_VECTOR && frame.rflags & TRAP_FLAG == 0
 }
 
 /// IF, DF, TF, NT, AC, IOPL are cleared at entry, as Linux does.

@@ -91,6 +91,8 @@ pub const VECTOR_DB: u64 = 1;
 pub const VECTOR_NMI: u64 = 2;
 /// #DF.
 pub const VECTOR_DF: u64 = 8;
+/// #GP.
+pub const VECTOR_GP: u64 = 13;
 /// #PF.
 pub const VECTOR_PF: u64 = 14;
 /// #MC.
@@ -326,8 +328,9 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
         }
         // Not the program's doing.
         VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
-        vector if vector < u64::from(FIRST_DEVICE) => linux_fault(frame, Cause::Exception),
-        _ => {}
+        vector if [TIMER, CONSOLE, SPURIOUS].map(u64::from).contains(&vector) => {}
+        // An exception; or a vector that no device has, from an `int` instruction.
+        _ => linux_fault(frame, Cause::Exception),
     }
     return_to_program(frame);
 }

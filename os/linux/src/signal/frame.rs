@@ -5,7 +5,6 @@
 //! floating-point state in the form of `xsave` or `fxsave`.
 
 use kernel::arch::current::fpu;
-use kernel::arch::current::paging::LOW_END;
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::sched::thread::{AltStack, SignalInfo};
 use kernel::uaccess;
@@ -38,6 +37,19 @@ pub(super) struct Handler {
     pub old_mask: u64,
     pub alt_stack: AltStack,
     pub use_alt: bool,
+}
+
+/// Why a frame cannot be taken off the stack.
+pub(super) enum PopError {
+    /// It is not there, or its floating-point state is none.
+    Frame,
+    /// The address it goes on at is none that the CPU takes.
+    Target,
+}
+
+/// Whether an address may be in `rip`: bits 47 to 63 are the same.
+fn is_canonical(address: u64) -> bool {
+    (address as i64) << 16 >> 16 == address as i64
 }
 
 /// A signal as `siginfo_t`.
@@ -75,13 +87,16 @@ fn registers(frame: &mut TrapFrame) -> [&mut u64; 17] {
 
 /// Puts a frame on the program's stack and has it go on in the handler.
 pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) -> Result<(), Errno> {
+    if !is_canonical(handler.entry) {
+        return Err(EFAULT);
+    }
     let on_alt = handler.alt_stack.contains(frame.rsp);
     let top = if handler.use_alt && handler.alt_stack.size > 0 && !on_alt {
-        handler.alt_stack.address + handler.alt_stack.size
+        handler.alt_stack.address.checked_add(handler.alt_stack.size).ok_or(EFAULT)?
     } else {
         frame.rsp.wrapping_sub(RED_ZONE)
     };
-    let fp_state = fpu::program_state(frame);
+    let fp_state = fpu::program_state(frame).ok_or(EFAULT)?;
     let fp_at = top.checked_sub(fp_state.len() as u64).ok_or(EFAULT)? & !63;
     // At the handler's first instruction the stack is as after a call: 8 short of a multiple of 16.
     let at = (fp_at.checked_sub(8 * FRAME_WORDS as u64).ok_or(EFAULT)? & !15).wrapping_sub(8);
@@ -121,14 +136,10 @@ pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) 
 /// Takes a frame off the program's stack; returns the mask and alternate stack to be restored.
 ///
 /// Everything in it is the program's claim: selectors stay ours, flags are masked, the floating-point state is checked.
-pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), Errno> {
+pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), PopError> {
     // The handler's return took the restorer's address off.
     let at = frame.rsp.wrapping_sub(8);
-    let words = uaccess::read::<[u64; FRAME_WORDS]>(at)?;
-    let rip = words[REGISTERS + 16];
-    if rip >= LOW_END {
-        return Err(EFAULT);
-    }
+    let words = uaccess::read::<[u64; FRAME_WORDS]>(at).map_err(|_| PopError::Frame)?;
     for (register, word) in registers(frame).into_iter().zip(&words[REGISTERS..]) {
         *register = *word;
     }
@@ -138,9 +149,13 @@ pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), Errn
         0 => fpu::reset_program_state(frame),
         address => {
             let mut state = fpu::state_buffer();
-            uaccess::read_bytes(address, &mut state)?;
-            fpu::set_program_state(frame, &mut state).map_err(|_| EFAULT)?;
+            uaccess::read_bytes(address, &mut state).map_err(|_| PopError::Frame)?;
+            fpu::set_program_state(frame, &mut state).map_err(|_| PopError::Frame)?;
         }
+    }
+    // Another wrong address, one of the kernel's for instance, faults when the program goes on there.
+    if !is_canonical(frame.rip) {
+        return Err(PopError::Target);
     }
     const DISABLE: u64 = 2;
     const AUTODISARM: u64 = 1 << 31;

@@ -39,7 +39,9 @@ impl Symbolise for Symbols {
         let Some(loader) = self.loader.get_or_insert_with(|| Loader::new(&self.path).ok()) else {
             return Vec::new();
         };
-        let symbol = loader.find_symbol(address).map(|name| format!("{:#}", demangle(name)));
+        // An address behind the program is in no function, though its last symbol is the nearest before.
+        let symbol = loader.find_symbol(address).filter(|name| !matches!(*name, "_end" | "end"));
+        let symbol = symbol.map(|name| format!("{:#}", demangle(name)));
         let mut places = Vec::new();
         if let Ok(mut frames) = loader.find_frames(address) {
             while let Ok(Some(frame)) = frames.next() {

@@ -187,7 +187,7 @@ pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
             range => range?,
         };
         let mut at = range.start;
-        loop {
+        while at < range.end {
             let next = space.areas.overlapping(at..range.end).next();
             let Some((start, area)) = next.map(|(start, area)| (start, *area)) else { break };
             let part = start.max(at)..area.end.min(range.end);

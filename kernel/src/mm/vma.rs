@@ -82,8 +82,9 @@ impl Areas {
         (*start <= address).then_some((*start, area))
     }
 
-    /// The areas that touch `range`, ascending.
+    /// The areas that touch `range`, ascending. `range` is not empty.
     pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &Area)> {
+        debug_assert!(range.start < range.end);
         let from = self.sorted.get(self.ending_above(range.start)..).unwrap_or_default();
         from.iter().take_while(move |(start, _)| *start < range.end).map(|(start, area)| (*start, area))
     }

@@ -8,4 +8,5 @@ mod memory;
 mod object;
 mod ordinary;
 mod panics;
+mod pressure;
 mod symbols;

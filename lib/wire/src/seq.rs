@@ -9,7 +9,7 @@ use core::ops::{Add, AddAssign, Sub};
 /// `a < b` holds when `b` lies at most 2^31 - 1 octets ahead of `a`. Two numbers exactly 2^31 apart are neither less
 /// nor greater: every comparison of them but `!=` is false. The order is not transitive over the whole circle, so it
 /// is partial and there is no `Ord`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeqNumber(pub u32);
 
 impl SeqNumber {

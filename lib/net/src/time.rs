@@ -18,6 +18,11 @@ impl Instant {
         self.0 / 1_000_000
     }
 
+    /// The moment this long ago, or the caller's first.
+    pub(crate) fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// Time since `earlier`; zero if that is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

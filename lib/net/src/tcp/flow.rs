@@ -496,7 +496,8 @@ impl Flow {
 
     /// The sequence number of the first octet in the queue.
     pub(crate) fn queue_start(&self) -> SeqNumber {
-        if self.snd_una == self.iss {
+        // Not `snd_una == iss`: that comes true again after 4 GiB.
+        if !self.state.is_synchronized() {
             self.iss + 1
         } else if self.fin_acknowledged {
             self.snd_una - 1

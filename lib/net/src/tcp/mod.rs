@@ -12,7 +12,7 @@
 //!
 //! Not here yet: RACK-TLP, PRR, F-RTO, BBR, pacing, ECN, SYN cookies, path MTU discovery, urgent data as such (it is
 //! delivered in line, RFC 6093), CORK, buffer auto-tuning,
-//! source ports, saving and restoring a flow. TCP Fast Open is left out.
+//! source ports. TCP Fast Open is left out.
 
 mod congestion;
 mod demux;
@@ -24,6 +24,7 @@ mod output;
 mod receive_queue;
 mod rto;
 mod sack;
+mod saved;
 
 mod segment;
 mod send_queue;
@@ -37,5 +38,6 @@ pub use flow::{Config, Error, Events, Flow, KeepAlive, SendError};
 pub use isn::IsnGenerator;
 pub use listen::{Listen, listen};
 pub use rto::Rto;
+pub use saved::{FLOW_STATE_VERSION, FlowState, RestoreError};
 pub use segment::{Segment, reset_for};
 pub use state::{Handled, State};

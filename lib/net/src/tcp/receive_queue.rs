@@ -139,6 +139,13 @@ impl ReceiveQueue {
         }
     }
 
+    /// Frames in order and pieces out of order, for saving.
+    pub(crate) fn contents(
+        &self,
+    ) -> (impl Iterator<Item = &Frame>, impl Iterator<Item = (SeqNumber, &Frame)>) {
+        (self.ready.iter(), self.pieces.iter().map(|piece| (piece.seq, &piece.frame)))
+    }
+
     /// Stretches of pieces without a gap, each with its last arrival.
     fn blocks(&self) -> impl Iterator<Item = (u64, SackBlock)> {
         let mut rest = &self.pieces[..];

@@ -1,6 +1,7 @@
 //! [`SendQueue`]: what the program wants to send and the peer has not acknowledged.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use frame::Frame;
 
@@ -35,6 +36,14 @@ impl SendQueue {
         while self.frames.front().is_some_and(|(at, frame)| at + frame.len() as u64 <= self.start) {
             self.frames.pop_front();
         }
+    }
+
+    /// A copy of all octets, for saving.
+    pub(crate) fn octets(&self) -> Vec<u8> {
+        let Some((first, _)) = self.frames.front() else { return Vec::new() };
+        let acknowledged = (self.start - first) as usize;
+        let octets = self.frames.iter().flat_map(|(_, frame)| frame.segments()).flat_map(|part| part.octets);
+        octets.skip(acknowledged).copied().collect()
     }
 
     /// A frame of up to `len` octets from `offset` on, sharing memory with the queue. Fewer where the pool has no

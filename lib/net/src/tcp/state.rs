@@ -265,7 +265,9 @@ impl Flow {
                 self.reset = Some(bare(from, to, repr.ack, SeqNumber(0), Flags::RST));
                 return None;
             }
+            self.measure(now, repr);
             self.establish(now, repr);
+            self.snd_una = self.iss + 1;
         }
         // RFC 5961 § 5.2: what is too old or was never sent is a guess.
         if repr.ack > self.snd_nxt || repr.ack < self.snd_una - self.snd_wnd.max.min(1 << 30) {

@@ -10,6 +10,7 @@ mod options;
 mod recovery;
 mod reset;
 mod rng;
+mod saved;
 mod simulation;
 mod timers;
 mod window;

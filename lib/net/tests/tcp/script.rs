@@ -219,7 +219,7 @@ impl Script {
     fn format(&self, segment: &Segment) -> String {
         let Segment { repr, payload } = segment;
         let len = segment.payload_len();
-        let seq = if repr.seq == SeqNumber(0) && self.flow.is_none() { 0 } else { repr.seq.since(ISS) };
+        let seq = repr.seq.since(ISS);
         let end = seq.wrapping_add(len);
         let mut text = format!("{} {seq}:{end}({len})", repr.flags);
         if repr.flags.has(Flags::ACK) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use frame::{Frame, HeapPool};
 use net::Instant;
-use net::tcp::{Algorithm, Config, Flow, Handled, KeepAlive, Listen, Segment, State, listen};
+use net::tcp::{Algorithm, Config, Flow, FlowState, Handled, KeepAlive, Listen, Segment, State, listen};
 use wire::checksum::Sum;
 use wire::{Port, Protocol, SeqNumber, tcp};
 
@@ -50,6 +50,8 @@ struct Simulation<'a> {
     wire: Wire,
     in_flight: BinaryHeap<Reverse<Arrival>>,
     order: u64,
+    /// Chance in 1000, at each step, that a side is saved and goes on as what was restored.
+    restore: usize,
     /// What each side puts in front of its numbers, to tell the streams apart.
     iss: [SeqNumber; 2],
 }
@@ -166,6 +168,16 @@ impl Simulation<'_> {
         }
     }
 
+    /// What a live update does: the flow is saved, dropped, and another one takes its place.
+    fn restore(&mut self, index: usize) {
+        let Some(flow) = &mut self.sides[index].flow else { return };
+        let Some(saved) = flow.save(self.now) else { return };
+        *flow = Flow::restore(&saved, self.pool, self.now).unwrap();
+        let again = flow.save(self.now).unwrap();
+        let same = FlowState { config: saved.config, ..again };
+        assert_eq!(same, saved);
+    }
+
     fn is_over(&self) -> bool {
         self.sides.iter().all(|side| {
             side.flow.as_ref().is_some_and(|flow| matches!(flow.state(), State::TimeWait | State::Closed))
@@ -205,6 +217,11 @@ impl Simulation<'_> {
             self.now = arrival.into_iter().chain(deadlines).chain(looks).min().unwrap().max(self.now);
             assert!(self.now.since(Instant(0)) < limit, "too slow: {:?}", self.sides);
             steps += 1;
+            for index in 0..2 {
+                if self.rng.below(1000) < self.restore {
+                    self.restore(index);
+                }
+            }
             assert!(steps < 1_000_000, "too many steps: {:?}", self.sides);
             for side in &mut self.sides {
                 if let Some(flow) =
@@ -258,7 +275,7 @@ fn simulation<'a>(rng: &'a mut Rng, wire: Wire, configs: [Config; 2], to_send: [
     };
     let sides = [side(0, Some(Flow::connect(configs[0], now, iss[0]))), side(1, None)];
     let pool = HeapPool::leak(100_000);
-    Simulation { rng, pool, now, sides, wire, in_flight: BinaryHeap::new(), order: 0, iss }
+    Simulation { rng, pool, now, sides, wire, in_flight: BinaryHeap::new(), order: 0, restore: 0, iss }
 }
 
 /// Seeds to run: few by default, more where somebody asks for it.
@@ -283,6 +300,18 @@ fn every_octet_arrives() {
         let pool = simulation.pool;
         drop(simulation);
         assert_eq!(pool.out(), (0, 0), "frames that nobody frees");
+    });
+}
+
+#[test]
+fn a_restored_flow_goes_on() {
+    for_seeds(seeds(), |rng| {
+        let wire = Wire { delay_us: 10_000, jitter_us: 1_000, loss: 20, duplicate: 10, damage: 0 };
+        let configs = [random_config(rng, 1000, 80), random_config(rng, 80, 1000)];
+        let to_send = [rng.below(50_000) as u32, rng.below(50_000) as u32];
+        let mut simulation = simulation(rng, wire, configs, to_send);
+        simulation.restore = 20;
+        simulation.run(Duration::from_secs(3600));
     });
 }
 

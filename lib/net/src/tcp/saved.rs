@@ -71,6 +71,10 @@ pub struct FlowState {
     pub round_trip: Option<(Duration, Duration)>,
     pub cwnd: u32,
     pub ssthresh: u32,
+    /// What is left until the retransmission timer expires.
+    pub retransmit: Option<Duration>,
+    /// What is left until the persist timer expires.
+    pub persist: Option<Duration>,
     /// What is left of TIME-WAIT.
     pub time_wait: Option<Duration>,
 }
@@ -128,11 +132,14 @@ impl Flow {
             round_trip: self.rto.estimate(),
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
+            retransmit: self.timers.retransmit.map(|at| at.since(now)),
+            persist: self.timers.persist.map(|at| at.since(now)),
             time_wait: self.timers.time_wait.map(|at| at.since(now)),
         })
     }
 
-    /// The connection from data, which is checked as if it had come from the network. Its timers start anew.
+    /// The connection from data, which is checked as if it had come from the network. Delayed
+    /// acknowledgments are sent at once, and keep-alive starts anew.
     pub fn restore(saved: &FlowState, pool: &'static dyn Pool, now: Instant) -> Result<Self, RestoreError> {
         check(saved)?;
         let millis = now.as_millis() as u32;
@@ -186,8 +193,9 @@ impl Flow {
             flow.restart_keep_alive(now);
         }
         flow.timers.time_wait = saved.time_wait.map(|left| now + left);
+        flow.timers.persist = saved.persist.map(|left| now + left);
         if flow.snd_una != flow.snd_nxt {
-            flow.timers.retransmit = Some(now + flow.rto.timeout());
+            flow.timers.retransmit = Some(now + saved.retransmit.unwrap_or(flow.rto.timeout()));
         }
         Ok(flow)
     }

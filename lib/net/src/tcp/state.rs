@@ -152,7 +152,7 @@ impl Flow {
         let Segment { mut repr, mut payload } = segment;
         self.strip_expected_syn(&mut repr)?;
         self.check_timestamps(now, &repr)?;
-        self.check_sequence(now, &repr, &mut payload)?;
+        self.check_sequence(now, &mut repr, &mut payload)?;
         self.check_reset(now, &repr)?;
         if repr.flags.has(Flags::SYN) {
             // RFC 5961 § 4.2: a peer that has really started anew answers the challenge with a reset.
@@ -198,15 +198,16 @@ impl Flow {
     }
 
     /// First check: the segment lies in the window. What lies outside is cut off.
-    fn check_sequence(&mut self, now: Instant, repr: &Repr, payload: &mut Option<Frame>) -> Option<()> {
+    fn check_sequence(&mut self, now: Instant, repr: &mut Repr, payload: &mut Option<Frame>) -> Option<()> {
         let window = self.rcv_wnd.size(self.rcv_nxt);
         let fin = u32::from(repr.flags.has(Flags::FIN));
         let payload_len = payload.as_ref().map_or(0, |payload| payload.len() as u32);
         let len = payload_len + fin + u32::from(repr.flags.has(Flags::SYN));
         let end = repr.seq + len;
         let acceptable = match (len, window) {
-            (0, 0) => repr.seq == self.rcv_nxt,
-            (0, _) => repr.seq.in_window(self.rcv_nxt, window),
+            // The right edge itself counts, as in Linux: there stand the acknowledgments of a peer that has filled the
+            // window. If both have, and lost their first segments, nothing else could tell them.
+            (0, _) => repr.seq.in_window(self.rcv_nxt, window + 1),
             // § 3.10.7.4: at a closed window acknowledgments and resets count all the same, but no text.
             (_, 0) => repr.seq == self.rcv_nxt,
             _ => {
@@ -217,7 +218,10 @@ impl Flow {
         };
         if acceptable {
             if len > 0 && window == 0 {
-                *payload = None;
+                // A FIN behind text that is not taken is not reached either.
+                if payload.take().is_some() {
+                    repr.flags = Flags(repr.flags.0 & !Flags::FIN.0);
+                }
                 self.ack.now = true;
             }
             return Some(());

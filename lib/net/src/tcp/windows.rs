@@ -72,10 +72,11 @@ impl ReceiveWindow {
 
     /// The window field of a segment that is sent now: moves the right edge.
     pub(crate) fn advertise(&mut self, rcv_nxt: SeqNumber, unread: u32, mss: u32, shift: u8) -> u16 {
-        self.right = self.next_right(rcv_nxt, unread, mss);
-        let field = (self.size(rcv_nxt) >> shift).min(u32::from(u16::MAX));
-        // What the field cannot say was not said.
-        self.right = rcv_nxt + (field << shift);
+        let right = self.next_right(rcv_nxt, unread, mss);
+        let size = if rcv_nxt < right { right.since(rcv_nxt) } else { 0 };
+        let field = (size >> shift).min(u32::from(u16::MAX));
+        // What the field cannot say was not said; what was said before holds, though the shift cuts it now.
+        self.right = self.right.latest(rcv_nxt + (field << shift));
         field as u16
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use frame::{Frame, HeapPool};
 use net::Instant;
-use net::tcp::{Algorithm, Config, Flow, FlowState, Handled, KeepAlive, Listen, Segment, State, listen};
+use net::tcp::{
+    Algorithm, Config, Flow, FlowState, Handled, KeepAlive, Listen, Segment, State, listen, reset_for,
+};
 use wire::checksum::Sum;
 use wire::{Port, Protocol, SeqNumber, tcp};
 
@@ -110,6 +112,12 @@ impl Simulation<'_> {
     fn deliver(&mut self, to: usize, octets: &[u8]) {
         let Some(segment) = self.segment_of(octets, 1 - to) else { return };
         match &mut self.sides[to].flow {
+            // The flow is gone: a FIN that comes again finds nobody.
+            Some(flow) if flow.state() == State::Closed => {
+                if let Some(repr) = reset_for(&segment) {
+                    self.transmit(to, &Segment { repr, payload: None });
+                }
+            }
             Some(flow) => match flow.handle_segment(self.now, segment) {
                 Handled::Done => {}
                 Handled::Reopen(segment) => panic!("a SYN again in TIME-WAIT: {segment:?}"),

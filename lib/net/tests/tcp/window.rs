@@ -147,3 +147,31 @@ fn a_reset_counts_at_a_closed_window() {
     inject!(t, "R 1001:1001(0)");
     assert_eq!(t.flow().error(), Some(Error::Reset));
 }
+
+#[test]
+fn an_acknowledgment_at_the_right_edge_counts() {
+    // RFC 9293 § 3.10.7.4 would drop it; Linux does not. Two sides that filled each other's windows and lost the first
+    // segments would never end.
+    let mut t = Script::established(Config { receive_buffer: 1000, ..plain() });
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    inject!(t, ". 1001:1001(0) ack 11");
+    assert_eq!(t.flow().poll_timeout(), None);
+    inject!(t, ". 1002:1002(0) ack 11");
+    expect!(t, ". 11:11(0) ack 1");
+}
+
+#[test]
+fn a_fin_behind_text_that_is_not_taken_is_not_reached() {
+    // RFC 9293 § 3.10.7.4, seventh and eighth check, at a closed window.
+    let mut t = Script::established(Config { receive_buffer: 1000, ..plain() });
+    inject!(t, ". 1:1001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 1001 win 0");
+    inject!(t, "FP. 1001:1017(16) ack 1");
+    expect!(t, ". 1:1(0) ack 1001 win 0");
+    t.read(1000);
+    expect!(t, ". 1:1(0) ack 1001 win 1000");
+    inject!(t, "FP. 1001:1017(16) ack 1");
+    expect!(t, ". 1:1(0) ack 1018");
+    t.read(16);
+}

@@ -1,0 +1,14 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wire::ethernet::{Packet, Repr};
+
+fuzz_target!(|octets: &[u8]| {
+    let Ok(packet) = Packet::new_checked(octets) else { return };
+    let _ = packet.payload();
+    if let Ok(repr) = Repr::parse(&packet) {
+        let mut back = [0; 14];
+        repr.emit(&mut Packet::new_unchecked(&mut back[..]));
+        assert_eq!(back, octets[..14]);
+    }
+});

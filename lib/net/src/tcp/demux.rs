@@ -1,0 +1,166 @@
+//! [`Demux`]: which flow a segment belongs to.
+
+use core::net::IpAddr;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use wire::Port;
+
+use crate::{Key, siphash};
+
+/// A connection's addresses and ports, as this side sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FourTuple {
+    /// This host's address.
+    pub local: IpAddr,
+    /// This host's port.
+    pub local_port: Port,
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// The peer's port.
+    pub remote_port: Port,
+}
+
+/// Why an entry was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// There is one already.
+    Exists,
+    /// As many as there may be.
+    Full,
+}
+
+/// Finds flows by four-tuple, and listeners by address and port.
+///
+/// Tables are hashed under a secret key, so a peer cannot choose tuples that collide: a lookup takes the same time
+/// among one flow and among a hundred thousand, and allocates nothing. `F` and `L` are what the caller calls a flow
+/// and a listener, such as indices.
+#[derive(Debug)]
+pub struct Demux<F, L> {
+    key: Key,
+    flows: HashTable<(FourTuple, F)>,
+    max_flows: usize,
+    listeners: HashTable<((Option<IpAddr>, Port), L)>,
+}
+
+impl<F: Copy, L: Copy> Demux<F, L> {
+    /// An empty table for at most `max_flows` flows. `key` is used for nothing else.
+    pub const fn new(key: Key, max_flows: usize) -> Self {
+        Self { key, flows: HashTable::new(), max_flows, listeners: HashTable::new() }
+    }
+
+    /// The flow of a segment that came from `remote` to `local`.
+    #[inline]
+    pub fn flow(&self, tuple: &FourTuple) -> Option<F> {
+        let hash = siphash(&self.key, &tuple.octets(0));
+        Some(self.flows.find(hash, |(known, _)| known == tuple)?.1)
+    }
+
+    /// Enters a flow. Allocates when the table grows.
+    pub fn insert(&mut self, tuple: FourTuple, flow: F) -> Result<(), InsertError> {
+        let key = self.key;
+        let hash = |(tuple, _): &(FourTuple, F)| siphash(&key, &tuple.octets(0));
+        let full = self.flows.len() >= self.max_flows;
+        match self.flows.entry(hash(&(tuple, flow)), |(known, _)| *known == tuple, hash) {
+            Entry::Occupied(_) => Err(InsertError::Exists),
+            Entry::Vacant(_) if full => Err(InsertError::Full),
+            Entry::Vacant(entry) => {
+                entry.insert((tuple, flow));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a flow out.
+    pub fn remove(&mut self, tuple: &FourTuple) -> Option<F> {
+        let hash = siphash(&self.key, &tuple.octets(0));
+        let entry = self.flows.find_entry(hash, |(known, _)| known == tuple).ok()?;
+        Some(entry.remove().0.1)
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether there is no flow.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// The listener for a segment to `local`: one for that address before one for all.
+    pub fn listener(&self, local: IpAddr, port: Port) -> Option<L> {
+        [(Some(local), port), (None, port)].iter().find_map(|place| {
+            Some(self.listeners.find(self.hash_place(place), |(known, _)| known == place)?.1)
+        })
+    }
+
+    /// Enters a listener; `local` of `None` stands for every address.
+    pub fn listen(&mut self, local: Option<IpAddr>, port: Port, listener: L) -> Result<(), InsertError> {
+        let place = (local, port);
+        let hash = self.hash_place(&place);
+        if self.listeners.find(hash, |(known, _)| *known == place).is_some() {
+            return Err(InsertError::Exists);
+        }
+        let key = self.key;
+        self.listeners.insert_unique(hash, (place, listener), |(place, _)| hash_place(&key, place));
+        Ok(())
+    }
+
+    /// Takes a listener out.
+    pub fn unlisten(&mut self, local: Option<IpAddr>, port: Port) -> Option<L> {
+        let place = (local, port);
+        let entry = self.listeners.find_entry(self.hash_place(&place), |(known, _)| *known == place).ok()?;
+        Some(entry.remove().0.1)
+    }
+
+    fn hash_place(&self, place: &(Option<IpAddr>, Port)) -> u64 {
+        hash_place(&self.key, place)
+    }
+}
+
+fn hash_place(key: &Key, &(local, local_port): &(Option<IpAddr>, Port)) -> u64 {
+    let any = IpAddr::from([0; 16]);
+    let tuple = FourTuple { local: local.unwrap_or(any), local_port, remote: any, remote_port: Port::NONE };
+    siphash(key, &tuple.octets(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    fn tuple(n: u32) -> FourTuple {
+        let ip = |n: u32| IpAddr::V4(Ipv4Addr::from(n));
+        FourTuple { local: ip(1), local_port: Port(80), remote: ip(n), remote_port: Port(n as u16) }
+    }
+
+    #[test]
+    fn each_flow_is_found_until_it_is_removed() {
+        let mut demux: Demux<u32, ()> = Demux::new(Key([1, 2]), 10_000);
+        for n in 0..10_000 {
+            assert_eq!(demux.insert(tuple(n), n), Ok(()));
+        }
+        assert_eq!(demux.insert(tuple(5), 0), Err(InsertError::Exists));
+        assert_eq!(demux.insert(tuple(10_000), 0), Err(InsertError::Full));
+        for n in 0..10_000 {
+            assert_eq!(demux.flow(&tuple(n)), Some(n));
+        }
+        assert_eq!((demux.remove(&tuple(7)), demux.remove(&tuple(7))), (Some(7), None));
+        assert_eq!((demux.flow(&tuple(7)), demux.len()), (None, 9_999));
+    }
+
+    #[test]
+    fn the_nearest_listener_is_found() {
+        let mut demux: Demux<(), u8> = Demux::new(Key([1, 2]), 1);
+        let ip = |n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+        demux.listen(None, Port(80), 0).unwrap();
+        demux.listen(Some(ip(1)), Port(80), 1).unwrap();
+        assert_eq!(demux.listen(None, Port(80), 2), Err(InsertError::Exists));
+        assert_eq!(demux.listener(ip(1), Port(80)), Some(1));
+        assert_eq!(demux.listener(ip(2), Port(80)), Some(0));
+        assert_eq!(demux.listener(ip(1), Port(81)), None);
+        assert_eq!(demux.unlisten(Some(ip(1)), Port(80)), Some(1));
+        assert_eq!(demux.listener(ip(1), Port(80)), Some(0));
+    }
+}

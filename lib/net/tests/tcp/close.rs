@@ -1,0 +1,209 @@
+//! Closing (RFC 9293 § 3.6, § 3.10.4, § 3.10.7.4).
+
+use crate::script::{Script, plain};
+use net::tcp::{Error, Events, State};
+
+#[test]
+fn active_close() {
+    // RFC 9293 § 3.6, figure 12.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    assert_eq!(t.state(), State::FinWait1);
+    inject!(t, ". 1:1(0) ack 2");
+    assert_eq!(t.state(), State::FinWait2);
+    inject!(t, "F. 1:1(0) ack 2");
+    expect!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::TimeWait);
+    t.wait(59_999);
+    assert_eq!(t.state(), State::TimeWait);
+    t.wait(1);
+    assert_eq!((t.state(), t.flow().error()), (State::Closed, None));
+}
+
+#[test]
+fn passive_close() {
+    // RFC 9293 § 3.6, figure 12, the other side.
+    let mut t = Script::established(plain());
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    assert_eq!(t.state(), State::CloseWait);
+    assert!(t.events.has(Events::FINISHED));
+    t.close();
+    expect!(t, "F. 1:1(0) ack 2");
+    assert_eq!(t.state(), State::LastAck);
+    inject!(t, ". 2:2(0) ack 2");
+    assert_eq!((t.state(), t.flow().error()), (State::Closed, None));
+}
+
+#[test]
+fn simultaneous_close() {
+    // RFC 9293 § 3.6, figure 13.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::Closing);
+    inject!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::TimeWait);
+}
+
+#[test]
+fn fin_and_its_ack_in_one_segment() {
+    // RFC 9293 § 3.10.7.4, eighth check: FIN-WAIT-1 with our FIN acknowledged.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 2");
+    expect!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::TimeWait);
+}
+
+#[test]
+fn half_close_still_receives() {
+    // RFC 9293 § 3.6: closing is simplex.
+    let mut t = Script::established(plain());
+    t.shutdown();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "P. 1:101(100) ack 2");
+    expect!(t, ". 2:2(0) ack 101");
+    t.read(100);
+    assert_eq!(t.state(), State::FinWait2);
+}
+
+#[test]
+fn half_closed_peer_still_gets_data() {
+    // RFC 9293 § 3.10.2: CLOSE-WAIT.
+    let mut t = Script::established(plain());
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 2");
+}
+
+#[test]
+fn fin_follows_what_is_queued() {
+    // RFC 9293 § 3.10.4: queued until all SENDs are segmentized.
+    let mut t = Script::established(plain());
+    t.send(1500);
+    expect!(t, ". 1:1001(1000) ack 1");
+    expect!(t, "P. 1001:1501(500) ack 1");
+    t.shutdown();
+    expect!(t, "F. 1501:1501(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1501");
+    assert_eq!(t.state(), State::FinWait1);
+    inject!(t, ". 1:1(0) ack 1502");
+    assert_eq!(t.state(), State::FinWait2);
+}
+
+#[test]
+fn fin_before_what_is_missing_waits() {
+    // RFC 9293 § 3.10.7.4: processed in sequence.
+    let mut t = Script::established(plain());
+    inject!(t, "FP. 101:201(100) ack 1");
+    expect!(t, ". 1:1(0) ack 1");
+    assert_eq!(t.state(), State::Established);
+    inject!(t, ". 1:101(100) ack 1");
+    expect!(t, ". 1:1(0) ack 202");
+    assert_eq!(t.state(), State::CloseWait);
+    t.read(200);
+}
+
+#[test]
+fn a_lost_fin_is_sent_again() {
+    // RFC 9293 § 3.8.1.
+    let mut t = Script::established(plain());
+    t.shutdown();
+    expect!(t, "F. 1:1(0) ack 1");
+    t.wait(200);
+    expect_at!(t, 200, "F. 1:1(0) ack 1");
+}
+
+#[test]
+fn a_fin_again_restarts_time_wait() {
+    // RFC 9293 § 3.10.7.4, eighth check: TIME-WAIT.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 2");
+    expect!(t, ". 2:2(0) ack 2");
+    t.wait(50_000);
+    inject!(t, "F. 1:1(0) ack 2");
+    expect!(t, ". 2:2(0) ack 2");
+    t.wait(50_000);
+    assert_eq!(t.state(), State::TimeWait);
+    t.wait(10_000);
+    assert_eq!(t.state(), State::Closed);
+}
+
+#[test]
+fn a_later_syn_reopens_time_wait() {
+    // RFC 9293 § 3.10.7.4, fourth check; RFC 6191.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 2");
+    expect!(t, ". 2:2(0) ack 2");
+    inject!(t, "S 1:1(0) <mss 1000>");
+    expect!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::TimeWait);
+    inject!(t, "S 1000:1000(0) <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1001");
+    assert_eq!(t.state(), State::SynReceived);
+}
+
+#[test]
+fn data_behind_the_fin_is_not_data() {
+    // RFC 9293 § 3.10.7.4, seventh check: CLOSE-WAIT.
+    let mut t = Script::established(plain());
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    inject!(t, "P. 2:12(10) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    t.read(0);
+}
+
+#[test]
+fn closing_with_unread_data_resets() {
+    // RFC 9293 § 3.6.1, RFC 1122 § 4.2.2.13.
+    let mut t = Script::established(plain());
+    inject!(t, "P. 1:11(10) ack 1");
+    expect!(t, ". 1:1(0) ack 11");
+    t.close();
+    expect!(t, "R. 1:1(0) ack 11");
+    assert_eq!(t.state(), State::Closed);
+}
+
+#[test]
+fn data_for_a_closed_reader_resets() {
+    // RFC 9293 § 3.6.1, RFC 1122 § 4.2.2.13.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "P. 1:11(10) ack 2");
+    expect!(t, "R. 2:2(0) ack 1");
+    assert_eq!(t.flow().error(), Some(Error::Aborted));
+}
+
+#[test]
+fn a_peer_that_never_closes_is_left() {
+    // A bound that RFC 9293 leaves open: FIN-WAIT-2 of a connection nobody holds lasts a minute.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, ". 1:1(0) ack 2");
+    t.wait(60_000);
+    assert_eq!(t.state(), State::Closed);
+}
+
+#[test]
+fn nothing_is_sent_after_the_end() {
+    // RFC 9293 § 3.10.2: CLOSED.
+    let mut t = Script::established(plain());
+    t.abort();
+    expect!(t, "R. 1:1(0) ack 1");
+    inject!(t, "P. 1:11(10) ack 1");
+    t.assert_quiet();
+    assert_eq!(t.flow().poll_timeout(), None);
+}

@@ -1,0 +1,172 @@
+//! Data in both directions (RFC 9293 § 3.4, § 3.7, § 3.8.6.3, § 3.10.7.4; RFC 5681 § 4.2).
+
+use crate::script::{Script, plain};
+use net::tcp::{Config, Events};
+
+#[test]
+fn segments_of_the_maximum_size() {
+    // RFC 9293 § 3.7.1.
+    let mut t = Script::established(plain());
+    t.send(2500);
+    expect!(t, ". 1:1001(1000) ack 1");
+    expect!(t, ". 1001:2001(1000) ack 1");
+    expect!(t, "P. 2001:2501(500) ack 1");
+    inject!(t, ". 1:1(0) ack 2501");
+    assert!(t.events.has(Events::WRITABLE));
+    assert_eq!(t.flow().poll_timeout(), None);
+}
+
+#[test]
+fn a_peer_that_names_no_size_takes_536() {
+    // RFC 9293 § 3.7.1, MUST-15.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:0(0)");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1");
+    t.send(600);
+    expect!(t, ". 1:537(536) ack 1");
+    expect!(t, "P. 537:601(64) ack 1");
+}
+
+#[test]
+fn a_silly_segment_size_has_a_floor() {
+    // As Linux's tcp_min_snd_mss: else a peer gets a header for every octet.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:0(0) <mss 1>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1");
+    t.send(40);
+    expect!(t, ". 1:37(36) ack 1");
+    expect!(t, "P. 37:41(4) ack 1");
+}
+
+#[test]
+fn the_first_segments_are_acknowledged_at_once_then_every_second() {
+    // RFC 9293 § 3.8.6.3, RFC 5681 § 4.2.
+    let mut t = Script::established(Config { receive_buffer: 60_000, ..plain() });
+    for n in 0..16 {
+        inject!(t, ". {}:{}(1000) ack 1", 1 + n * 1000, 1001 + n * 1000);
+        expect!(t, ". 1:1(0) ack {}", 1001 + n * 1000);
+    }
+    inject!(t, ". 16001:17001(1000) ack 1");
+    t.assert_quiet();
+    inject!(t, ". 17001:18001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 18001");
+    inject!(t, ". 18001:19001(1000) ack 1");
+    t.wait(40);
+    expect_at!(t, 40, ". 1:1(0) ack 19001");
+}
+
+#[test]
+fn data_carries_the_acknowledgment() {
+    // RFC 9293 § 3.8.6.3: piggybacked.
+    let mut t = Script::established(Config { receive_buffer: 60_000, ..plain() });
+    for n in 0..16 {
+        inject!(t, ". {}:{}(1000) ack 1", 1 + n * 1000, 1001 + n * 1000);
+        expect!(t, ". 1:1(0) ack {}", 1001 + n * 1000);
+    }
+    inject!(t, ". 16001:17001(1000) ack 1");
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 17001");
+    inject!(t, ". 17001:17001(0) ack 11");
+    t.wait(1000);
+    t.assert_quiet();
+}
+
+#[test]
+fn out_of_order_data_waits() {
+    // RFC 9293 § 3.10.7.4, seventh check; RFC 5681 § 4.2: acknowledged at once.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1001:2001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 1");
+    inject!(t, ". 2001:3001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 1");
+    t.read(0);
+    inject!(t, ". 1:1001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 3001");
+    t.read(3000);
+}
+
+#[test]
+fn overlaps_are_cut() {
+    // RFC 9293 § 3.10.7.4: only new octets.
+    let mut t = Script::established(plain());
+    inject!(t, ". 101:201(100) ack 1");
+    expect!(t, ". 1:1(0) ack 1");
+    inject!(t, ". 51:251(200) ack 1");
+    expect!(t, ". 1:1(0) ack 1");
+    inject!(t, ". 1:151(150) ack 1");
+    expect!(t, ". 1:1(0) ack 251");
+    inject!(t, ". 201:301(100) ack 1");
+    expect!(t, ". 1:1(0) ack 301");
+    t.read(300);
+}
+
+#[test]
+fn data_before_the_window_is_acknowledged_again() {
+    // RFC 9293 § 3.10.7.4, first check.
+    let mut t = Script::established(plain());
+    inject!(t, "P. 1:101(100) ack 1");
+    expect!(t, ". 1:1(0) ack 101");
+    inject!(t, "P. 1:101(100) ack 1");
+    expect!(t, ". 1:1(0) ack 101");
+    t.read(100);
+}
+
+#[test]
+fn data_behind_the_window_is_cut() {
+    // RFC 9293 § 3.10.7.4: trimmed to fit.
+    let mut t = Script::established(Config { receive_buffer: 1000, ..plain() });
+    inject!(t, "P. 1:1501(1500) ack 1");
+    expect!(t, ". 1:1(0) ack 1001 win 0");
+    t.read(1000);
+    expect!(t, ". 1:1(0) ack 1001 win 1000");
+}
+
+#[test]
+fn gaps_have_a_bound() {
+    // A peer that sends octets one by one with gaps: 64 wait, the others are to be sent again.
+    let mut t = Script::established(plain());
+    for n in 0..200 {
+        let at = 3 + 2 * n;
+        inject!(t, ". {at}:{}(1) ack 1", at + 1);
+        expect!(t, ". 1:1(0) ack 1");
+    }
+    inject!(t, ". 1:403(402) ack 1");
+    expect!(t, ". 1:1(0) ack 403");
+    t.read(402);
+}
+
+#[test]
+fn nagle_waits_for_an_acknowledgment() {
+    // RFC 9293 § 3.7.4.
+    let mut t = Script::established(Config { nagle: true, ..plain() });
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    t.send(10);
+    t.send(10);
+    t.assert_quiet();
+    inject!(t, ". 1:1(0) ack 11");
+    expect!(t, "P. 11:31(20) ack 1");
+    t.send(1000);
+    expect!(t, "P. 31:1031(1000) ack 1");
+}
+
+#[test]
+fn without_nagle_nothing_waits() {
+    // RFC 9293 § 3.7.4, MUST-17.
+    let mut t = Script::established(plain());
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    t.send(10);
+    expect!(t, "P. 11:21(10) ack 1");
+}
+
+#[test]
+fn urgent_data_is_delivered_in_line() {
+    // RFC 6093 § 4.
+    let mut t = Script::established(plain());
+    inject!(t, "PU. 1:11(10) ack 1");
+    expect!(t, ". 1:1(0) ack 11");
+    t.read(10);
+}

@@ -1,0 +1,334 @@
+//! Packet scripts. A segment is written as packetdrill and tcpdump do:
+//!
+//! ```text
+//! S. 0:0(0) ack 1 win 65535 <mss 1000,sackOK,TS val 1 ecr 2,wscale 7,sack 1:2 3:4>
+//! ```
+//!
+//! Sequence numbers count from the sender's SYN, which is 0, so the first octet is 1. What `expect!` does not mention of
+//! window and options is not compared; `ack` belongs to every segment with the flag. Every segment that is sent must be
+//! expected before anything else happens.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use frame::{Frame, HeapPool};
+use net::Instant;
+use net::tcp::{Config, Events, Flow, Handled, Listen, Segment, State, listen};
+use wire::tcp::{Flags, Options, Repr, SackBlock, Timestamps};
+use wire::{Port, SeqNumber};
+
+/// Where the flow's sequence numbers begin: close to the end, so that every script wraps.
+const ISS: SeqNumber = SeqNumber(u32::MAX - 500);
+/// Where the peer's begin.
+const IRS: SeqNumber = SeqNumber(u32::MAX - 700);
+
+/// The peer's segment arrives.
+macro_rules! inject {
+    ($script:expr, $($segment:tt)*) => { $script.inject(&format!($($segment)*)) };
+}
+
+/// The flow has sent this segment, and it was the next one.
+macro_rules! expect {
+    ($script:expr, $($segment:tt)*) => { $script.expect(None, &format!($($segment)*)) };
+}
+
+/// The flow has sent this segment at this millisecond.
+macro_rules! expect_at {
+    ($script:expr, $millis:expr, $($segment:tt)*) => { $script.expect(Some($millis), &format!($($segment)*)) };
+}
+
+pub struct Script {
+    pub flow: Option<Flow>,
+    pub now: Instant,
+    config: Config,
+    pool: &'static HeapPool,
+    sent: VecDeque<(Instant, String)>,
+    /// Octets of the stream that were queued so far; their values are their places.
+    queued: u32,
+    pub events: Events,
+}
+
+/// The defaults of scripts: no Nagle, no options, so that most scripts see segments and nothing else.
+pub fn plain() -> Config {
+    Config {
+        mss: 1000,
+        nagle: false,
+        sack: false,
+        timestamps: false,
+        window_scale: false,
+        receive_buffer: 20_000,
+        algorithm: net::tcp::Algorithm::NewReno,
+        ..Config::new(Port(80), Port(5000))
+    }
+}
+
+impl Script {
+    /// A listener; a SYN is to be injected.
+    pub fn listen(config: Config) -> Self {
+        let pool = HeapPool::leak(1000);
+        let now = Instant::from_millis(0);
+        Self { flow: None, now, config, pool, sent: VecDeque::new(), queued: 0, events: Events::default() }
+    }
+
+    /// An active open; the SYN is to be expected.
+    pub fn connect(config: Config) -> Self {
+        let mut script = Self::listen(config);
+        script.flow = Some(Flow::connect(config, script.now, ISS));
+        script.drain();
+        script
+    }
+
+    /// A connection that the peer opened, with segments of 1000 octets and a window of 50000.
+    #[track_caller]
+    pub fn established(config: Config) -> Self {
+        let mut script = Self::listen(config);
+        inject!(script, "S 0:0(0) win 50000 <mss 1000>");
+        expect!(script, "S. 0:0(0) ack 1");
+        inject!(script, ". 1:1(0) ack 1 win 50000");
+        script.events = Events::default();
+        script
+    }
+
+    /// As [`Self::established`], with selective acknowledgments.
+    #[track_caller]
+    pub fn established_with_sack() -> Self {
+        let mut script = Self::listen(Config { sack: true, ..plain() });
+        inject!(script, "S 0:0(0) win 50000 <mss 1000,sackOK>");
+        expect!(script, "S. 0:0(0) ack 1 <mss 1000,sackOK>");
+        inject!(script, ". 1:1(0) ack 1 win 50000");
+        script
+    }
+
+    pub fn flow(&mut self) -> &mut Flow {
+        self.flow.as_mut().expect("a SYN was injected")
+    }
+
+    pub fn state(&self) -> State {
+        self.flow.as_ref().expect("a SYN was injected").state()
+    }
+
+    /// The program sends octets.
+    #[track_caller]
+    pub fn send(&mut self, len: u32) {
+        let frame = pattern(self.pool, self.queued, len);
+        self.queued += len;
+        self.flow().send(frame).unwrap();
+        self.drain();
+    }
+
+    /// The program takes all that arrived and reads it.
+    #[track_caller]
+    pub fn read(&mut self, expected: u32) {
+        let mut len = 0;
+        while let Some(frame) = self.flow().receive() {
+            len += frame.len() as u32;
+        }
+        assert_eq!(len, expected, "octets for the program");
+        self.flow().read(len);
+        self.drain();
+    }
+
+    pub fn shutdown(&mut self) {
+        self.flow().shutdown_send();
+        self.drain();
+    }
+
+    pub fn close(&mut self) {
+        let now = self.now;
+        self.flow().close(now);
+        self.drain();
+    }
+
+    pub fn abort(&mut self) {
+        self.flow().abort();
+        self.drain();
+    }
+
+    /// Time passes, and timers expire when they are due.
+    #[track_caller]
+    pub fn wait(&mut self, millis: u64) {
+        self.assert_quiet();
+        let until = Instant(self.now.0 + millis * 1_000_000);
+        while let Some(deadline) = self.flow().poll_timeout().filter(|deadline| *deadline <= until) {
+            self.now = deadline.max(self.now);
+            let now = self.now;
+            self.flow().handle_timeout(now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    #[track_caller]
+    pub fn inject(&mut self, text: &str) {
+        self.assert_quiet();
+        let segment = self.parse(text);
+        match &mut self.flow {
+            None => match listen(&segment) {
+                Listen::Accept => self.flow = Some(Flow::accept(self.config, self.now, ISS, &segment.repr)),
+                Listen::Reset(repr) => {
+                    let text = self.format(&Segment { repr, payload: None });
+                    self.sent.push_back((self.now, text));
+                }
+                Listen::Ignore => {}
+            },
+            Some(flow) => {
+                if let Handled::Reopen(segment) = flow.handle_segment(self.now, segment) {
+                    assert_eq!(listen(&segment), Listen::Accept);
+                    *flow = Flow::accept(self.config, self.now, ISS, &segment.repr);
+                }
+            }
+        }
+        self.drain();
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, millis: Option<u64>, expected: &str) {
+        let Some((at, mut sent)) = self.sent.pop_front() else {
+            panic!("nothing was sent; expected {expected}")
+        };
+        if !expected.contains('<') {
+            sent.truncate(sent.find(" <").unwrap_or(sent.len()));
+        }
+        if !expected.contains("win") {
+            let (start, end) = word_and_value(&sent, " win ");
+            sent.replace_range(start..end, "");
+        }
+        assert_eq!(sent, expected, "sent at {} ms (left), expected (right)", at.as_millis());
+        if let Some(millis) = millis {
+            assert_eq!(at.as_millis(), millis, "milliseconds at which {expected} was sent");
+        }
+    }
+
+    #[track_caller]
+    pub fn assert_quiet(&self) {
+        assert!(self.sent.is_empty(), "sent and not expected: {:#?}", self.sent);
+    }
+
+    fn drain(&mut self) {
+        let Some(mut flow) = self.flow.take() else { return };
+        while let Some(segment) = flow.poll_transmit(self.now) {
+            let text = self.format(&segment);
+            assert!(self.sent.len() < 1000, "it does not stop sending: {text}");
+            self.sent.push_back((self.now, text));
+        }
+        self.events.0 |= flow.poll_events().0;
+        self.flow = Some(flow);
+    }
+
+    /// A segment of the flow as text; payload must be the octets that belong there.
+    fn format(&self, segment: &Segment) -> String {
+        let Segment { repr, payload } = segment;
+        let len = segment.payload_len();
+        let seq = repr.seq.since(ISS);
+        let end = seq.wrapping_add(len);
+        let mut text = format!("{} {seq}:{end}({len})", repr.flags);
+        if repr.flags.has(Flags::ACK) {
+            write!(text, " ack {}", repr.ack.since(IRS)).unwrap();
+        }
+        write!(text, " win {}", repr.window).unwrap();
+        let Options { mss, window_scale, sack_permitted, sack, timestamps } = &repr.options;
+        let mut options = Vec::new();
+        options.extend(mss.map(|mss| format!("mss {mss}")));
+        options.extend(sack_permitted.then(|| "sackOK".to_string()));
+        options.extend(timestamps.map(|t| format!("TS val {} ecr {}", t.val, t.ecr)));
+        options.extend(window_scale.map(|shift| format!("wscale {shift}")));
+        if !sack.is_empty() {
+            let blocks: Vec<_> =
+                sack.iter().map(|b| format!("{}:{}", b.left.since(IRS), b.right.since(IRS))).collect();
+            options.push(format!("sack {}", blocks.join(" ")));
+        }
+        write!(text, " <{}>", options.join(",")).unwrap();
+        if let Some(payload) = payload {
+            assert_eq!(
+                octets(payload),
+                octets(&pattern(self.pool, seq.wrapping_sub(1), len)),
+                "payload of {text}"
+            );
+        }
+        text
+    }
+
+    /// The peer's segment from text.
+    #[track_caller]
+    fn parse(&self, text: &str) -> Segment {
+        let (head, options) = text.split_once(" <").unwrap_or((text, ""));
+        let mut words = head.split(' ');
+        let mut flags = Flags::NONE;
+        for letter in words.next().unwrap().chars() {
+            flags |= match letter {
+                'F' => Flags::FIN,
+                'S' => Flags::SYN,
+                'R' => Flags::RST,
+                'P' => Flags::PSH,
+                '.' => Flags::ACK,
+                'U' => Flags::URG,
+                other => panic!("no such flag: {other}"),
+            };
+        }
+        let (seq, rest) = words.next().unwrap().split_once(':').unwrap();
+        let seq: i64 = seq.parse().unwrap();
+        let len: u32 = rest.split_once('(').unwrap().1.trim_end_matches(')').parse().unwrap();
+        let (mut ack, mut window) = (0_i64, 50_000);
+        while let Some(word) = words.next() {
+            let value: i64 = words.next().unwrap().parse().unwrap();
+            match word {
+                "ack" => ack = value,
+                "win" => window = value as u16,
+                other => panic!("no such word: {other}"),
+            }
+        }
+        let mut parsed = Options::NONE;
+        for option in options.trim_end_matches('>').split(',').filter(|option| !option.is_empty()) {
+            let words: Vec<_> = option.split(' ').collect();
+            match words[..] {
+                ["mss", mss] => parsed.mss = Some(mss.parse().unwrap()),
+                ["wscale", shift] => parsed.window_scale = Some(shift.parse().unwrap()),
+                ["sackOK"] => parsed.sack_permitted = true,
+                ["TS", "val", val, "ecr", ecr] => {
+                    parsed.timestamps =
+                        Some(Timestamps { val: val.parse().unwrap(), ecr: ecr.parse().unwrap() });
+                }
+                ["sack", ref blocks @ ..] => parsed.sack.extend(blocks.iter().map(|block| {
+                    let (left, right) = block.split_once(':').unwrap();
+                    let at = |n: &str| ISS + n.parse::<u32>().unwrap();
+                    SackBlock { left: at(left), right: at(right) }
+                })),
+                _ => panic!("no such option: {option}"),
+            }
+        }
+        let repr = Repr {
+            src_port: self.config.remote_port,
+            dst_port: self.config.local_port,
+            seq: IRS + seq as u32,
+            ack: if flags.has(Flags::ACK) { ISS + ack as u32 } else { SeqNumber(0) },
+            flags,
+            window,
+            urgent: 0,
+            options: parsed,
+        };
+        Segment { repr, payload: (len > 0).then(|| pattern(self.pool, seq as u32, len)) }
+    }
+}
+
+fn word_and_value(text: &str, word: &str) -> (usize, usize) {
+    let start = text.find(word).unwrap();
+    let value = start + word.len();
+    (start, value + text[value..].find(' ').unwrap_or(text.len() - value))
+}
+
+/// Octets whose values tell their place in the stream.
+pub fn pattern(pool: &'static HeapPool, from: u32, len: u32) -> Frame {
+    let mut frame = Frame::allocate(pool, 0, len as usize).unwrap();
+    for (at, octet) in frame.push_back(len as usize).unwrap().iter_mut().enumerate() {
+        *octet = value_at(from.wrapping_add(at as u32));
+    }
+    frame
+}
+
+pub fn value_at(place: u32) -> u8 {
+    (place.wrapping_mul(0x9e37_79b9) >> 24) as u8
+}
+
+pub fn octets(frame: &Frame) -> Vec<u8> {
+    frame.segments().flat_map(|segment| segment.octets).copied().collect()
+}

@@ -37,8 +37,9 @@ impl<T> SpinLock<T> {
     /// Closes the lock if it is open.
     #[inline]
     pub fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
-        // Acquire pairs with the Release in `SpinGuard::drop`.
-        (!self.locked.swap(true, Ordering::Acquire)).then_some(SpinGuard { lock: self })
+        // Acquire pairs with the Release in `SpinGuard::drop`. The guard is made only by whoever won: one that is made
+        // and thrown away would open the lock under its holder.
+        (!self.locked.swap(true, Ordering::Acquire)).then(|| SpinGuard { lock: self })
     }
 }
 
@@ -96,6 +97,7 @@ mod tests {
         let lock = SpinLock::new(());
         let guard = lock.lock();
         assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "a failed try leaves the lock closed");
         drop(guard);
         assert!(lock.try_lock().is_some());
     }

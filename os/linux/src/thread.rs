@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use kernel::arch::current::context;
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::arch::current::vectors::TrapFrame;
-use kernel::{exit, sched, uaccess};
+use kernel::{sched, uaccess};
 
 use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, ESRCH, Result};
 use crate::futex;
@@ -119,15 +119,12 @@ fn start(frame: &TrapFrame, request: Request) -> Result {
 /// exit(2): ends the calling thread, and with the last one the image.
 pub fn exit(status: i32) -> Result {
     let thread = sched::current();
-    if sched::count() == 1 {
-        exit::exit(status as u8);
-    }
     let clear_tid = thread.clear_tid.load(Ordering::Relaxed);
     if clear_tid != 0 && uaccess::write(clear_tid, 0u32).is_ok() {
         futex::wake(clear_tid, 1, !0);
     }
     drop(thread);
-    sched::exit_current()
+    sched::exit_current(status as u8)
 }
 
 /// gettid(2).

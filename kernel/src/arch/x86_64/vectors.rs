@@ -82,6 +82,8 @@ pub const FIRST_DEVICE: u8 = 32;
 pub const TIMER: u8 = 0x40;
 /// COM1's vector.
 pub const CONSOLE: u8 = 0x41;
+/// Sent by another CPU: there is something to look at.
+pub const RESCHEDULE: u8 = 0x42;
 /// The LAPIC's spurious vector.
 pub const SPURIOUS: u8 = 0xff;
 
@@ -328,7 +330,7 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
         }
         // Not the program's doing.
         VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
-        vector if [TIMER, CONSOLE, SPURIOUS].map(u64::from).contains(&vector) => {}
+        vector if [TIMER, CONSOLE, RESCHEDULE, SPURIOUS].map(u64::from).contains(&vector) => {}
         // An exception; or a vector that no device has, from an `int` instruction.
         _ => linux_fault(frame, Cause::Exception),
     }

@@ -54,8 +54,10 @@ const ALLOWED: [&str; 43] = [
     "linux::thread",
     "linux::time",
     "sync::once",
+    "sync::park",
+    "sync::run_queue",
     "sync::spin",
-    "sync::wait",
+    "sync::timer_queue",
 ];
 /// Names without a path, or their starts: assembly, what compilers call, the way from the kernel to `os/linux`.
 const ALLOWED_NAMES: [&str; 13] = [

@@ -9,7 +9,7 @@ use sync::{Once, SpinLock};
 use crate::arch::current::{ioapic, power, vectors};
 use crate::device::Console;
 use crate::sched::{Waiter, Wake};
-use crate::{log, sched};
+use crate::{exit, log, sched};
 
 static CONSOLE: Once<&'static dyn Console> = Once::new();
 
@@ -34,11 +34,15 @@ pub fn register(console: &'static dyn Console) {
     let _ = CONSOLE.set(console);
 }
 
+/// Who writes: what one call writes stays together.
+static OUTPUT: SpinLock<()> = SpinLock::new(());
+
 /// Writes octets to the console; they are lost if the machine has none.
 pub fn write(bytes: &[u8]) {
-    if let Some(console) = CONSOLE.get() {
-        console.write(bytes);
-    }
+    let Some(console) = CONSOLE.get() else { return };
+    // As the image ends, the CPU that held the lock may have been stopped.
+    let _guard = if exit::is_ending() { None } else { Some(OUTPUT.lock()) };
+    console.write(bytes);
 }
 
 impl Input {

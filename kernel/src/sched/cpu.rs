@@ -19,7 +19,7 @@ use super::thread::Thread;
 use super::timers::{self, Due};
 use crate::arch::current::percpu::{self, PerCpu};
 use crate::arch::current::vectors::{self, TrapFrame};
-use crate::arch::current::{context, irq, lapic};
+use crate::arch::current::{context, irq, lapic, tlb};
 use crate::{console, time};
 
 /// What the scheduler keeps for one CPU.
@@ -347,6 +347,7 @@ pub fn idle() -> ! {
                 irq::enable_and_halt();
             }
             IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst);
+            tlb::catch_up(cpu);
             if halts {
                 continue;
             }

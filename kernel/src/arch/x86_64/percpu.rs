@@ -32,6 +32,10 @@ pub struct PerCpu {
     pub lapic_eoi: AtomicPtr<u32>,
     /// Vectors that came and were not handled yet.
     pub pending: [AtomicU64; 4],
+    /// Flushes of the translations that were asked for, and up to which they were done.
+    pub tlb_requested: AtomicU64,
+    /// See `tlb_requested`.
+    pub tlb_done: AtomicU64,
     /// The scheduler should run when the outermost section is left.
     pub resched: AtomicBool,
     /// The thread that runs; stands for a reference to it.
@@ -40,8 +44,6 @@ pub struct PerCpu {
     pub sched: CpuSched,
     /// CR2 of the last page fault inside a user-memory copy.
     pub uaccess_fault: AtomicU64,
-    /// A report is being written; another fault now ends the machine at once.
-    pub dying: AtomicBool,
     pub(super) gdt: Gdt,
     pub(super) tss: Tss,
 }
@@ -51,6 +53,8 @@ pub(super) const SCRATCH: usize = offset_of!(PerCpu, scratch);
 pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
 pub(super) const LAPIC_EOI: usize = offset_of!(PerCpu, lapic_eoi);
 pub(super) const PENDING: usize = offset_of!(PerCpu, pending);
+pub(super) const TLB_REQUESTED: usize = offset_of!(PerCpu, tlb_requested);
+pub(super) const TLB_DONE: usize = offset_of!(PerCpu, tlb_done);
 
 impl PerCpu {
     /// Data for a CPU that is not running yet.
@@ -65,11 +69,12 @@ impl PerCpu {
             timer_armed: AtomicU64::new(0),
             lapic_eoi: AtomicPtr::new(core::ptr::null_mut()),
             pending: [const { AtomicU64::new(0) }; 4],
+            tlb_requested: AtomicU64::new(0),
+            tlb_done: AtomicU64::new(0),
             resched: AtomicBool::new(false),
             current: AtomicPtr::new(core::ptr::null_mut()),
             sched: CpuSched::new(),
             uaccess_fault: AtomicU64::new(0),
-            dying: AtomicBool::new(false),
             gdt: Gdt::new(),
             tss: Tss::new(),
         }

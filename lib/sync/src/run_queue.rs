@@ -196,6 +196,7 @@ impl<T> RunQueue<T> {
         let Some(first) = self.heap.peek() else {
             if let Some(running) = &mut self.running {
                 running.slice_end_ns = now_ns + SLICE_NS;
+                running.yielded = false;
             }
             return false;
         };

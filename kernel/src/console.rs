@@ -1,15 +1,13 @@
 //! The console of this machine.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::fmt;
 
 use sync::{Once, SpinLock};
 
 use crate::arch::current::{ioapic, power, vectors};
 use crate::device::Console;
-use crate::sched::{Waiter, Wake};
-use crate::{exit, log, sched};
+use crate::{exit, log};
 
 static CONSOLE: Once<&'static dyn Console> = Once::new();
 
@@ -23,11 +21,10 @@ struct Input {
     ended: bool,
     /// The device interrupts. From the first reader on: a program that does not read costs nothing.
     enabled: bool,
-    waiters: Vec<Waiter>,
 }
 
 static INPUT: SpinLock<Input> =
-    SpinLock::new(Input { octets: VecDeque::new(), ended: false, enabled: false, waiters: Vec::new() });
+    SpinLock::new(Input { octets: VecDeque::new(), ended: false, enabled: false });
 
 /// Makes `console` the machine's. The first one stays.
 pub fn register(console: &'static dyn Console) {
@@ -92,34 +89,19 @@ pub fn readable() -> bool {
     input.ended || !input.octets.is_empty()
 }
 
-/// Waits until input arrives, or the deadline, or the thread is notified; may return early.
-pub fn wait_for_input(deadline_ns: Option<u64>) -> Wake {
-    let waiter = sched::prepare_wait();
-    {
-        let mut input = INPUT.lock();
-        if input.ended || !input.octets.is_empty() {
-            sched::cancel_wait(&waiter);
-            return Wake::Woken;
-        }
-        input.waiters.push(waiter.clone());
-    }
-    let wake = sched::wait(deadline_ns);
-    if wake != Wake::Woken {
-        INPUT.lock().waiters.retain(|other| !other.is_same_thread(&waiter));
-    }
-    wake
+static LISTENER: Once<fn()> = Once::new();
+
+/// Has `listener` called, in a kernel section, whenever input has arrived.
+pub fn set_listener(listener: fn()) {
+    let _ = LISTENER.set(listener);
 }
 
 /// The console's interrupt came.
 pub(crate) fn on_interrupt() {
     let Some(console) = CONSOLE.get() else { return };
-    let waiters = {
-        let mut input = INPUT.lock();
-        input.drain(*console);
-        core::mem::take(&mut input.waiters)
-    };
-    for waiter in &waiters {
-        sched::wake(waiter);
+    INPUT.lock().drain(*console);
+    if let Some(listener) = LISTENER.get() {
+        listener();
     }
 }
 

@@ -1,239 +1,165 @@
-//! File descriptors. As long as there is no file tree: the console as 0, 1 and 2.
+//! Calls on file descriptors. There is no file tree yet: a few files that libc looks for ([`crate::etc`]), and objects without a
+//! name.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use kernel::uaccess;
 
-use alloc::vec::Vec;
+use crate::buffers::UserBuffers;
+use crate::errno::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ERANGE, EROFS, Errno, Result};
+use crate::etc;
+use crate::fd::{self, Description};
+use crate::readiness::events;
 
-use kernel::sched::Wake;
-use kernel::{console, sched, uaccess};
-
-use crate::errno::{
-    EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, ERESTARTNOHAND, ERESTARTSYS, EROFS, ESPIPE, Errno,
-    Result,
-};
-
-/// Which of the descriptors 0, 1, 2 are open: bits 0 to 2; their close-on-exec flags: bits 4 to 6.
-static OPEN: AtomicU8 = AtomicU8::new(0b111);
-
-/// Octets that go through the kernel at a step.
-const CHUNK: usize = 512;
-/// Most octets of one read or write (`MAX_RW_COUNT`).
-const MAX_COUNT: usize = 0x7fff_f000;
-
-fn check(fd: i32) -> core::result::Result<(), Errno> {
-    if (0..3).contains(&fd) && OPEN.load(Ordering::Relaxed) & 1 << fd != 0 { Ok(()) } else { Err(EBADF) }
-}
+pub(crate) const O_NONBLOCK: i32 = 0o4000;
+pub(crate) const O_CLOEXEC: i32 = 0o2_000_000;
 
 /// write(2).
 pub fn write(fd: i32, buf: u64, count: usize) -> Result {
-    check(fd)?;
-    uaccess::check_range(buf, count as u64)?;
-    let count = count.min(MAX_COUNT);
-    let mut chunk = [0; CHUNK];
-    let mut done = 0;
-    while done < count {
-        let part = &mut chunk[..(count - done).min(CHUNK)];
-        if let Err(fault) = uaccess::read_bytes(buf + done as u64, part) {
-            return if done > 0 { Ok(done as u64) } else { Err(fault.into()) };
-        }
-        console::write(part);
-        done += part.len();
-        // A signal ends what is long.
-        if sched::breathe() {
-            break;
-        }
-    }
-    Ok(done as u64)
+    let description = fd::get(fd)?;
+    let mut from = UserBuffers::one(buf, count)?;
+    description.file().write(&mut from, description.is_nonblocking()).map(|done| done as u64)
 }
 
-/// read(2): what has arrived, as from a pipe; waits if nothing has.
+/// read(2).
 pub fn read(fd: i32, buf: u64, count: usize) -> Result {
-    check(fd)?;
-    uaccess::check_range(buf, count as u64)?;
-    let mut chunk = [0; CHUNK];
-    let count = count.min(CHUNK);
-    if count == 0 {
-        return Ok(0);
-    }
-    // Octets that were taken and cannot be delivered would be lost.
-    uaccess::prepare_write(buf, count)?;
-    loop {
-        if let Some(len) = console::try_read(&mut chunk[..count]) {
-            uaccess::write_bytes(buf, &chunk[..len])?;
-            return Ok(len as u64);
-        }
-        if console::wait_for_input(None) == Wake::Notified {
-            return Err(ERESTARTSYS);
-        }
-    }
-}
-
-/// Calls `f` for each element of an iovec array (readv(2)); stops at the first short one.
-fn vectored(iov: u64, count: i32, f: impl Fn(u64, usize) -> Result) -> Result {
-    if !(0..=1024).contains(&count) {
-        return Err(EINVAL);
-    }
-    let mut elements = Vec::with_capacity(count as usize);
-    for i in 0..count as u64 {
-        let [base, len] = uaccess::read::<[u64; 2]>(iov.wrapping_add(16 * i))?;
-        if len > i64::MAX as u64 {
-            return Err(EINVAL);
-        }
-        uaccess::check_range(base, len)?;
-        elements.push((base, len));
-    }
-    let (mut total, mut left) = (0, MAX_COUNT as u64);
-    for (base, len) in elements {
-        let len = len.min(left);
-        if len == 0 {
-            continue;
-        }
-        left -= len;
-        match f(base, len as usize) {
-            Ok(done) => {
-                total += done;
-                if done < len {
-                    break;
-                }
-            }
-            Err(error) if total == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(total)
+    let description = fd::get(fd)?;
+    let mut to = UserBuffers::one(buf, count)?;
+    description.file().read(&mut to, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// writev(2).
 pub fn writev(fd: i32, iov: u64, count: i32) -> Result {
-    check(fd)?;
-    vectored(iov, count, |base, len| write(fd, base, len))
+    let description = fd::get(fd)?;
+    let mut from = UserBuffers::from_iovec(iov, u64::try_from(count).map_err(|_| EINVAL)?)?;
+    description.file().write(&mut from, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// readv(2).
 pub fn readv(fd: i32, iov: u64, count: i32) -> Result {
-    check(fd)?;
-    vectored(iov, count, |base, len| read(fd, base, len))
+    let description = fd::get(fd)?;
+    let mut to = UserBuffers::from_iovec(iov, u64::try_from(count).map_err(|_| EINVAL)?)?;
+    description.file().read(&mut to, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// close(2).
 pub fn close(fd: i32) -> Result {
-    check(fd)?;
-    OPEN.fetch_and(!(1 << fd), Ordering::Relaxed);
+    fd::remove(fd)?;
     Ok(0)
 }
 
-/// lseek(2): the console cannot seek.
-pub fn lseek(fd: i32, _offset: i64, _whence: i32) -> Result {
-    check(fd)?;
-    Err(ESPIPE)
+/// lseek(2).
+pub fn lseek(fd: i32, offset: i64, whence: i32) -> Result {
+    fd::get(fd)?.file().seek(offset, whence)
 }
 
-/// poll(2) on the console: output is always possible, input when an octet is there.
-pub fn poll(fds: u64, nfds: u64, timeout: i32) -> Result {
-    const POLLIN: u16 = 1;
-    const POLLOUT: u16 = 4;
-    const POLLNVAL: u16 = 0x20;
-    // RLIMIT_NOFILE.
-    if nfds > 1024 {
+/// dup(2).
+pub fn dup(fd: i32) -> Result {
+    fd::install(fd::get(fd)?, false, 0)
+}
+
+/// dup2(2).
+pub fn dup2(old: i32, new: i32) -> Result {
+    let description = fd::get(old)?;
+    let new = usize::try_from(new).map_err(|_| EBADF)?;
+    if new as i32 != old {
+        fd::replace(new, description, false).map_err(|_| EBADF)?;
+    }
+    Ok(new as u64)
+}
+
+/// dup3(2).
+pub fn dup3(old: i32, new: i32, flags: i32) -> Result {
+    if flags & !O_CLOEXEC != 0 || old == new {
         return Err(EINVAL);
     }
-    let deadline = u64::try_from(timeout).ok().map(|ms| kernel::time::now_ns() + ms * 1_000_000);
-    loop {
-        let mut ready = 0;
-        let mut wants_input = false;
-        for i in 0..nfds {
-            let entry = fds.wrapping_add(8 * i);
-            let fd = uaccess::read::<i32>(entry)?;
-            let events = uaccess::read::<u16>(entry.wrapping_add(4))?;
-            let revents = match check(fd) {
-                _ if fd < 0 => 0,
-                Err(_) => POLLNVAL,
-                Ok(()) if events & POLLIN != 0 => {
-                    wants_input = true;
-                    events & POLLOUT | if console::readable() { POLLIN } else { 0 }
-                }
-                Ok(()) => events & POLLOUT,
-            };
-            uaccess::write::<u16>(entry.wrapping_add(6), revents)?;
-            ready += u64::from(revents != 0);
-        }
-        if ready > 0 || timeout == 0 {
-            return Ok(ready);
-        }
-        if deadline.is_some_and(|deadline| kernel::time::now_ns() >= deadline) {
-            return Ok(0);
-        }
-        let wake = if wants_input {
-            console::wait_for_input(deadline)
-        } else {
-            sched::prepare_wait();
-            sched::wait(deadline)
-        };
-        if wake == Wake::Notified {
-            return Err(ERESTARTNOHAND);
-        }
-    }
+    let description = fd::get(old)?;
+    let new = usize::try_from(new).map_err(|_| EBADF)?;
+    fd::replace(new, description, flags & O_CLOEXEC != 0).map_err(|_| EBADF)?;
+    Ok(new as u64)
 }
 
 /// fcntl(2).
 pub fn fcntl(fd: i32, op: i32, arg: u64) -> Result {
+    const F_DUPFD: i32 = 0;
     const F_GETFD: i32 = 1;
     const F_SETFD: i32 = 2;
     const F_GETFL: i32 = 3;
-    const O_RDWR: u64 = 2;
-    check(fd)?;
+    const F_SETFL: i32 = 4;
+    const F_DUPFD_CLOEXEC: i32 = 1030;
+    const FD_CLOEXEC: u64 = 1;
+    let description = fd::get(fd)?;
     match op {
-        F_GETFD => Ok(u64::from(OPEN.load(Ordering::Relaxed) >> (fd + 4) & 1)),
-        F_SETFD => {
-            let bit = 1 << (fd + 4);
-            if arg & 1 != 0 {
-                OPEN.fetch_or(bit, Ordering::Relaxed);
-            } else {
-                OPEN.fetch_and(!bit, Ordering::Relaxed);
-            }
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            let from = usize::try_from(arg as i32).ok().filter(|&from| from < fd::MAX).ok_or(EINVAL)?;
+            fd::install(description, op == F_DUPFD_CLOEXEC, from)
+        }
+        F_GETFD => Ok(u64::from(fd::close_on_exec(fd)?) * FD_CLOEXEC),
+        F_SETFD => fd::set_close_on_exec(fd, arg & FD_CLOEXEC != 0).map(|()| 0),
+        F_GETFL => {
+            let nonblocking = if description.is_nonblocking() { O_NONBLOCK as u64 } else { 0 };
+            Ok(u64::from(description.file().access_mode()) | nonblocking)
+        }
+        F_SETFL => {
+            description.set_nonblocking(arg & O_NONBLOCK as u64 != 0);
             Ok(0)
         }
-        F_GETFL => Ok(O_RDWR),
         _ => Err(EINVAL),
     }
 }
 
 /// ioctl(2).
-pub fn ioctl(fd: i32, _op: u64, _arg: u64) -> Result {
-    check(fd)?;
-    Err(ENOTTY)
+pub fn ioctl(fd: i32, op: u32, arg: u64) -> Result {
+    const FIONBIO: u32 = 0x5421;
+    const FIOCLEX: u32 = 0x5451;
+    const FIONCLEX: u32 = 0x5450;
+    let description = fd::get(fd)?;
+    match op {
+        FIONBIO => {
+            description.set_nonblocking(uaccess::read::<i32>(arg)? != 0);
+            Ok(0)
+        }
+        FIOCLEX => fd::set_close_on_exec(fd, true).map(|()| 0),
+        FIONCLEX => fd::set_close_on_exec(fd, false).map(|()| 0),
+        _ => description.file().ioctl(op, arg),
+    }
 }
 
-/// fstat(2): a character device.
+/// fstat(2).
 pub fn fstat(fd: i32, statbuf: u64) -> Result {
-    const S_IFCHR: u32 = 0o020_000;
-    check(fd)?;
+    let stat = fd::get(fd)?.file().stat();
     // struct stat of x86_64: dev, ino, nlink (u64 each), mode, uid, gid, pad (u32 each), rdev, size, blksize, blocks,
     // and three times seconds and nanoseconds.
-    let mut stat = [0u64; 18];
-    stat[0] = 1;
-    stat[1] = 1 + fd as u64;
-    stat[2] = 1;
-    stat[3] = u64::from(S_IFCHR | 0o620);
-    stat[5] = 4 << 8 | 64; // ttyS0
-    stat[7] = 1024;
-    uaccess::write(statbuf, stat)?;
+    let mut words = [0u64; 18];
+    words[0] = 1;
+    words[1] = stat.inode;
+    words[2] = 1;
+    words[3] = u64::from(stat.mode);
+    words[5] = stat.device;
+    words[6] = stat.size;
+    words[7] = if stat.device != 0 { 1024 } else { 4096 };
+    words[8] = stat.size.div_ceil(512);
+    uaccess::write(statbuf, words)?;
     Ok(0)
 }
 
-/// newfstatat(2), as fstat(3) of libc uses it: with an empty path.
+/// newfstatat(2), as fstat(3) of libc uses it: with an empty path; and for the files of [`etc`].
 pub fn newfstatat(dirfd: i32, path: u64, statbuf: u64, flags: i32) -> Result {
     const AT_EMPTY_PATH: i32 = 0x1000;
-    if read_path(path)? == 0 {
+    let mut buffer = [0; 4096];
+    let path = read_path(path, &mut buffer)?;
+    if path.is_empty() {
         return if flags & AT_EMPTY_PATH != 0 { fstat(dirfd, statbuf) } else { Err(ENOENT) };
     }
-    Err(ENOENT)
+    let file = Description::new(etc::open(path).ok_or(ENOENT)?, false);
+    let fd = fd::install(file, true, 0)?;
+    let result = fstat(fd as i32, statbuf);
+    fd::remove(fd as i32)?;
+    result
 }
 
-/// The length of a path, checked as Linux does before it looks anything up.
-fn read_path(path: u64) -> Result {
-    match uaccess::read_cstr(path, &mut [0; 4096]) {
-        Ok(len) => Ok(len as u64),
+/// A path, checked as Linux does before it looks anything up.
+fn read_path(path: u64, to: &mut [u8; 4096]) -> core::result::Result<&[u8], Errno> {
+    match uaccess::read_cstr(path, to) {
+        Ok(len) => Ok(&to[..len]),
         Err(None) => Err(ENAMETOOLONG),
         Err(Some(fault)) => Err(fault.into()),
     }
@@ -250,17 +176,31 @@ pub fn access(path: u64, mode: i32) -> Result {
     if mode & !7 != 0 {
         return Err(EINVAL);
     }
-    read_path(path)?;
-    Err(ENOENT)
+    let mut buffer = [0; 4096];
+    let path = read_path(path, &mut buffer)?;
+    match etc::open(path) {
+        Some(_) if mode & 2 != 0 => Err(EROFS),
+        Some(_) => Ok(0),
+        None => Err(ENOENT),
+    }
 }
 
 /// openat(2).
 pub fn openat(_dirfd: i32, path: u64, flags: i32, _mode: u32) -> Result {
+    const O_ACCMODE: i32 = 3;
     const O_CREAT: i32 = 0o100;
-    if read_path(path)? == 0 {
-        return Err(ENOENT);
+    let mut buffer = [0; 4096];
+    let path = read_path(path, &mut buffer)?;
+    match etc::open(path) {
+        Some(_) if flags & O_ACCMODE != 0 => Err(EROFS),
+        Some(file) => {
+            let description = Description::new(file, flags & O_NONBLOCK != 0);
+            fd::install(description, flags & O_CLOEXEC != 0, 0)
+        }
+        None if path.is_empty() => Err(ENOENT),
+        None if flags & O_CREAT != 0 => Err(EROFS),
+        None => Err(ENOENT),
     }
-    Err(if flags & O_CREAT != 0 { EROFS } else { ENOENT })
 }
 
 /// readlink(2).
@@ -268,8 +208,9 @@ pub fn readlink(path: u64, _buf: u64, size: i32) -> Result {
     if size <= 0 {
         return Err(EINVAL);
     }
-    read_path(path)?;
-    Err(ENOENT)
+    let mut buffer = [0; 4096];
+    let path = read_path(path, &mut buffer)?;
+    Err(if etc::open(path).is_some() { EINVAL } else { ENOENT })
 }
 
 /// getcwd(2).
@@ -281,3 +222,6 @@ pub fn getcwd(buf: u64, size: u64) -> Result {
     uaccess::write_bytes(buf, b"/\0")?;
     Ok(2)
 }
+
+/// The events of an object that is always ready.
+pub(crate) const ALWAYS_READY: u32 = events::IN | events::RDNORM | events::OUT | events::WRNORM;

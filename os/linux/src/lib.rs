@@ -10,13 +10,23 @@
 
 extern crate alloc;
 
+pub mod buffers;
+pub mod console;
+pub mod epoll;
 pub mod errno;
+pub mod etc;
+pub mod eventfd;
+pub mod fd;
 pub mod file;
 pub mod futex;
 pub mod info;
 pub mod memory;
+pub mod poll;
 pub mod process;
+pub mod readiness;
+pub mod service;
 pub mod signal;
+pub mod socket;
 pub mod start;
 pub mod table;
 pub mod thread;

@@ -36,6 +36,7 @@ const SIGBUS: u8 = 7;
 const SIGFPE: u8 = 8;
 const SIGKILL: u8 = 9;
 const SIGSEGV: u8 = 11;
+const SIGPIPE: u8 = 13;
 const SIGCHLD: u8 = 17;
 const SIGCONT: u8 = 18;
 const SIGSTOP: u8 = 19;
@@ -177,6 +178,12 @@ fn send_to_process(info: SignalInfo) -> core::result::Result<(), Errno> {
         sched::notify(&thread);
     }
     Ok(())
+}
+
+/// The current thread wrote to a connection that is broken.
+pub(crate) fn raise_broken_pipe() {
+    // A full queue keeps at least one of them.
+    let _ = send_to_thread(&sched::current(), from_user(SIGPIPE, SI_USER));
 }
 
 /// What kill(2) and its kin check before they send.
@@ -395,6 +402,31 @@ pub fn rt_sigsuspend(mask: u64, size: usize) -> Result {
     }
     notify_if_pending(&thread);
     pause()
+}
+
+/// Makes a call under another mask (ppoll(2)): if a signal ends the call, its handler's frame restores the mask.
+/// `mask`: the address of the set, 0: none.
+pub(crate) fn with_mask(mask: u64, size: usize, call: impl FnOnce() -> Result) -> Result {
+    if mask == 0 {
+        return call();
+    }
+    if size != SET_SIZE {
+        return Err(EINVAL);
+    }
+    let mask = uaccess::read::<u64>(mask)? & !UNBLOCKABLE;
+    let thread = sched::current();
+    let before = {
+        let mut signals = thread.signals.lock();
+        signals.saved_mask = Some(signals.mask);
+        core::mem::replace(&mut signals.mask, mask)
+    };
+    notify_if_pending(&thread);
+    let result = call();
+    if !matches!(result, Err(EINTR | ERESTARTNOHAND | ERESTARTSYS)) {
+        thread.signals.lock().saved_mask = None;
+        set_mask(before);
+    }
+    result
 }
 
 /// pause(2).

@@ -11,6 +11,8 @@ use kernel::entry::Booted;
 use kernel::exit::refuse;
 use kernel::{mm, random, sched, uaccess};
 
+use crate::{console, service};
+
 const AT_PHDR: u64 = 3;
 const AT_PHENT: u64 = 4;
 const AT_PHNUM: u64 = 5;
@@ -51,6 +53,10 @@ pub fn run(booted: &Booted) -> ! {
     let rsp = build_stack(booted, argv0, seed).unwrap_or_else(|_| {
         refuse(format_args!("too little memory for the program's arguments and environment (-m)"))
     });
+    if console::open_standard().is_err() {
+        refuse(format_args!("too little memory for the program's descriptors (-m)"));
+    }
+    service::start_all(booted);
     let frame = TrapFrame::for_program(mm::image::info().entry, rsp);
     if sched::spawn(frame, 0, comm(argv0), false).is_err() {
         refuse(format_args!("too little memory for the program's first thread (-m)"));

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
-use crate::{file, futex, info, memory, process, signal, thread, time};
+use crate::{epoll, eventfd, file, futex, info, memory, poll, process, signal, socket, thread, time};
 
 /// How much of a call works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +86,12 @@ macro_rules! syscalls {
 }
 
 syscalls! {
-    0 read(fd, buf, count) => file::read, partial "the console only";
-    1 write(fd, buf, count) => file::write, partial "the console only";
-    2 open(path, flags, mode) => file::open, partial "there are no files yet (ENOENT, EROFS)";
+    0 read(fd, buf, count) => file::read, full;
+    1 write(fd, buf, count) => file::write, full;
+    2 open(path, flags, mode) => file::open, partial "no file tree yet: what a resolver reads in /etc";
     3 close(fd) => file::close, full;
-    5 fstat(fd, statbuf) => file::fstat, partial "the console only";
-    7 poll(fds, nfds, timeout) => file::poll, partial "the console only";
+    5 fstat(fd, statbuf) => file::fstat, partial "times are 0";
+    7 poll(fds, nfds, timeout) => poll::poll, full;
     8 lseek(fd, offset, whence) => file::lseek, full;
     9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
         partial "anonymous memory only; no new executable pages";
@@ -101,24 +101,42 @@ syscalls! {
     13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction, full;
     14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask, full;
     15 rt_sigreturn() => signal::rt_sigreturn, full;
-    16 ioctl(fd, op, argp) => file::ioctl, partial "ENOTTY: the console is no terminal yet";
-    19 readv(fd, iov, iovcnt) => file::readv, partial "the console only";
-    20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
-    21 access(path, mode) => file::access, partial "there are no files yet (ENOENT)";
+    16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; the console is no terminal yet (ENOTTY)";
+    19 readv(fd, iov, iovcnt) => file::readv, full;
+    20 writev(fd, iov, iovcnt) => file::writev, full;
+    21 access(path, mode) => file::access, partial "no file tree yet: what a resolver reads in /etc";
+    23 select(nfds, readfds, writefds, exceptfds, timeout) => poll::select, full;
     24 sched_yield() => thread::sched_yield, full;
     25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, partial "no MREMAP_DONTUNMAP";
     28 madvise(addr, length, advice) => memory::madvise,
         partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
+    32 dup(oldfd) => file::dup, full;
+    33 dup2(oldfd, newfd) => file::dup2, full;
     34 pause() => signal::pause, full;
     35 nanosleep(duration, rem) => time::nanosleep, full;
     39 getpid() => process::getpid, full;
+    41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
+    42 connect(sockfd, addr, addrlen) => socket::connect, full;
+    43 accept(sockfd, addr, addrlen) => socket::accept, full;
+    44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";
+    45 recvfrom(sockfd, buf, len, flags, addr, addrlen) => socket::recvfrom, partial "no MSG_OOB, no MSG_ERRQUEUE";
+    46 sendmsg(sockfd, msg, flags) => socket::sendmsg, partial "no ancillary data";
+    47 recvmsg(sockfd, msg, flags) => socket::recvmsg, partial "no ancillary data";
+    48 shutdown(sockfd, how) => socket::shutdown, full;
+    49 bind(sockfd, addr, addrlen) => socket::bind, full;
+    50 listen(sockfd, backlog) => socket::listen, full;
+    51 getsockname(sockfd, addr, addrlen) => socket::getsockname, full;
+    52 getpeername(sockfd, addr, addrlen) => socket::getpeername, full;
+    53 socketpair(domain, kind, protocol, sv) => socket::socketpair, partial "no AF_UNIX yet (EOPNOTSUPP)";
+    54 setsockopt(sockfd, level, optname, optval, optlen) => socket::setsockopt, partial "the options that std, tokio and socket2 set; others are ENOPROTOOPT";
+    55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN";
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
     60 exit(status) => thread::exit, full;
     62 kill(pid, sig) => signal::kill, partial "own process; no stopping";
     63 uname(buf) => info::uname, full;
-    72 fcntl(fd, op, arg) => file::fcntl, partial "F_GETFD, F_SETFD, F_GETFL";
+    72 fcntl(fd, op, arg) => file::fcntl, partial "F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL";
     79 getcwd(buf, size) => file::getcwd, partial "always /";
-    89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no files yet (ENOENT)";
+    89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no links yet";
     96 gettimeofday(tv, tz) => time::gettimeofday, full;
     99 sysinfo(info) => info::sysinfo, partial "loads are 0";
     102 getuid() => process::getuid, full;
@@ -139,21 +157,35 @@ syscalls! {
     202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
         partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
     204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, full;
+    213 epoll_create(size) => epoll::epoll_create, full;
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
     228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
     229 clock_getres(clock, res) => time::clock_getres, full;
     230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, full;
     231 exit_group(status) => process::exit_group, full;
+    232 epoll_wait(epfd, events, maxevents, timeout) => epoll::epoll_wait, full;
+    233 epoll_ctl(epfd, op, fd, event) => epoll::epoll_ctl, partial "EPOLLEXCLUSIVE wakes all";
     234 tgkill(tgid, tid, sig) => signal::tgkill, partial "no stopping";
-    257 openat(dirfd, path, flags, mode) => file::openat, partial "there are no files yet (ENOENT, EROFS)";
-    262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "the console only";
+    257 openat(dirfd, path, flags, mode) => file::openat, partial "no file tree yet: what a resolver reads in /etc";
+    262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "no file tree yet";
+    270 pselect6(nfds, readfds, writefds, exceptfds, timeout, sigmask) => poll::pselect6, full;
+    271 ppoll(fds, nfds, tmo_p, sigmask, sigsetsize) => poll::ppoll, full;
     273 set_robust_list(head, len) => thread::set_robust_list, partial "recorded by nobody: robust mutexes are not recovered";
+    281 epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait, full;
+    284 eventfd(initval) => eventfd::eventfd, full;
+    288 accept4(sockfd, addr, addrlen, flags) => socket::accept4, full;
+    290 eventfd2(initval, flags) => eventfd::eventfd2, full;
+    291 epoll_create1(flags) => epoll::epoll_create1, full;
+    292 dup3(oldfd, newfd, flags) => file::dup3, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
+    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => socket::recvmmsg, partial "no ancillary data";
     302 prlimit64(pid, resource, new_limit, old_limit) => process::prlimit64, partial "limits can be read";
+    307 sendmmsg(sockfd, msgvec, vlen, flags) => socket::sendmmsg, partial "no ancillary data";
     309 getcpu(cpu, node, unused) => thread::getcpu, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
     334 rseq(rseq, rseq_len, flags, sig) => thread::rseq, refused "libc does without";
     435 clone3(cl_args, size) => thread::clone3, partial "threads only: no fork, no vfork";
+    441 epoll_pwait2(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait2, full;
 }
 
 /// Calls that were named in the log: a bit a number.

@@ -1,0 +1,79 @@
+//! The console behind descriptors 0, 1 and 2.
+
+use alloc::sync::Arc;
+
+use kernel::console;
+use kernel::sched;
+
+use crate::buffers::UserBuffers;
+use crate::errno::{EAGAIN, ENOMEM, Errno, Result};
+use crate::fd::{self, Description, File, Stat};
+use crate::readiness::{Readiness, events};
+
+/// Octets that go through the kernel at a step.
+const CHUNK: usize = 512;
+
+/// The console.
+struct Console;
+
+/// Who waits for it.
+static READINESS: Readiness = Readiness::new();
+
+/// Opens descriptors 0, 1 and 2. Called once, before the program starts.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn open_standard() -> Result {
+    let console = Description::new(Arc::new(Console), false);
+    console::set_listener(|| READINESS.notify(events::IN | events::RDNORM));
+    for _ in 0..3 {
+        fd::install(console.clone(), false, 0).map_err(|_| ENOMEM)?;
+    }
+    Ok(0)
+}
+
+impl File for Console {
+    /// What has arrived, as from a pipe; waits if nothing has.
+    fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> core::result::Result<usize, Errno> {
+        let mut chunk = [0; CHUNK];
+        let Some((_, len)) = to.front() else { return Ok(0) };
+        let len = len.min(CHUNK);
+        // Octets that were taken and cannot be delivered would be lost.
+        to.prepare(len)?;
+        let len = READINESS
+            .block_on(events::IN, nonblocking, None, || console::try_read(&mut chunk[..len]).ok_or(EAGAIN))?;
+        to.write(&chunk[..len])
+    }
+
+    fn write(&self, from: &mut UserBuffers, _nonblocking: bool) -> core::result::Result<usize, Errno> {
+        let mut chunk = [0; CHUNK];
+        let mut done = 0;
+        while !from.is_empty() {
+            let len = match from.read(&mut chunk) {
+                Ok(len) => len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            };
+            console::write(&chunk[..len]);
+            done += len;
+            // A signal ends what is long.
+            if sched::breathe() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn events(&self) -> u32 {
+        events::OUT | events::WRNORM | if console::readable() { events::IN | events::RDNORM } else { 0 }
+    }
+
+    fn readiness(&self) -> Option<&Readiness> {
+        Some(&READINESS)
+    }
+
+    fn stat(&self) -> Stat {
+        const S_IFCHR: u32 = 0o020_000;
+        Stat { mode: S_IFCHR | 0o620, inode: 1, size: 0, device: 4 << 8 | 64 } // ttyS0
+    }
+}

@@ -1,0 +1,213 @@
+//! File descriptors: numbers for open file descriptions, which stand for objects ([`File`]).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use sync::SpinLock;
+
+use crate::buffers::UserBuffers;
+use crate::errno::{EBADF, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::readiness::Readiness;
+use crate::socket::Socket;
+
+type Outcome<T> = core::result::Result<T, Errno>;
+
+/// What fstat(2) tells of an object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stat {
+    /// Kind and permissions.
+    pub mode: u32,
+    /// Tells objects apart.
+    pub inode: u64,
+    /// Octets.
+    pub size: u64,
+    /// Device number, of a device file.
+    pub device: u64,
+}
+
+/// An object behind a descriptor. Methods run in a kernel section; those that may have to wait do so only if
+/// `nonblocking` is false, and otherwise return `EAGAIN`.
+pub trait File: Any + Send + Sync {
+    /// read(2): moves octets to the program; 0 is the end.
+    fn read(&self, _to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        Err(EINVAL)
+    }
+
+    /// write(2): takes octets from the program.
+    fn write(&self, _from: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        Err(EINVAL)
+    }
+
+    /// The events that hold now (poll(2)).
+    fn events(&self) -> u32;
+
+    /// Where to wait for events. `None`: the events never change.
+    fn readiness(&self) -> Option<&Readiness>;
+
+    /// lseek(2).
+    fn seek(&self, _offset: i64, _whence: i32) -> Result {
+        Err(ESPIPE)
+    }
+
+    /// fstat(2).
+    fn stat(&self) -> Stat;
+
+    /// ioctl(2), but for what concerns all descriptors.
+    fn ioctl(&self, _op: u32, _arg: u64) -> Result {
+        Err(ENOTTY)
+    }
+
+    /// The last descriptor of its description was closed.
+    fn close(&self) {}
+
+    /// The object as a socket, if it is one.
+    fn as_socket(&self) -> Option<&dyn Socket> {
+        None
+    }
+
+    /// `fcntl(F_GETFL)`: how it was opened, without the status flags.
+    fn access_mode(&self) -> u32 {
+        2
+    }
+}
+
+/// An open file description: what descriptors share after dup(2).
+pub struct Description {
+    file: Arc<dyn File>,
+    nonblocking: AtomicBool,
+}
+
+impl Description {
+    /// A description of an object.
+    pub fn new(file: Arc<dyn File>, nonblocking: bool) -> Arc<Self> {
+        Arc::new(Self { file, nonblocking: AtomicBool::new(nonblocking) })
+    }
+
+    /// The object.
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// The object as one of a kind. `None`: it is another kind.
+    pub fn downcast<T: File>(&self) -> Option<&T> {
+        let any: &dyn Any = &*self.file;
+        any.downcast_ref()
+    }
+
+    /// `O_NONBLOCK`.
+    pub fn is_nonblocking(&self) -> bool {
+        self.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// Sets `O_NONBLOCK`.
+    pub fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        if let Some(readiness) = self.file.readiness() {
+            readiness.forget_epoll(self);
+        }
+        self.file.close();
+    }
+}
+
+#[derive(Clone)]
+struct Slot {
+    description: Arc<Description>,
+    close_on_exec: bool,
+}
+
+/// Most descriptors (`RLIMIT_NOFILE`).
+pub const MAX: usize = 65_536;
+
+static TABLE: SpinLock<Vec<Option<Slot>>> = SpinLock::new(Vec::new());
+
+/// The description behind a descriptor.
+///
+/// # Errors
+/// `EBADF`.
+pub fn get(fd: i32) -> Outcome<Arc<Description>> {
+    let table = TABLE.lock();
+    let slot = usize::try_from(fd).ok().and_then(|fd| table.get(fd)?.as_ref());
+    slot.map(|slot| slot.description.clone()).ok_or(EBADF)
+}
+
+/// Gives a description the lowest free number from `from` on.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn install(description: Arc<Description>, close_on_exec: bool, from: usize) -> Result {
+    let mut table = TABLE.lock();
+    let free = (from..table.len()).find(|&fd| table[fd].is_none()).unwrap_or(table.len().max(from));
+    place(&mut table, free, Slot { description, close_on_exec })?;
+    Ok(free as u64)
+}
+
+/// Gives a description this number; returns the one that had it, for the caller to drop.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn replace(
+    fd: usize,
+    description: Arc<Description>,
+    close_on_exec: bool,
+) -> Outcome<Option<Arc<Description>>> {
+    let mut table = TABLE.lock();
+    let before = place(&mut table, fd, Slot { description, close_on_exec })?;
+    Ok(before.map(|slot| slot.description))
+}
+
+fn place(table: &mut Vec<Option<Slot>>, fd: usize, slot: Slot) -> Outcome<Option<Slot>> {
+    if fd >= MAX {
+        return Err(EMFILE);
+    }
+    if fd >= table.len() {
+        let more = fd + 1 - table.len();
+        table.try_reserve(more).map_err(|_| EMFILE)?;
+        table.resize(fd + 1, None);
+    }
+    Ok(table[fd].replace(slot))
+}
+
+/// Takes a number away; the description goes with the last one.
+///
+/// # Errors
+/// `EBADF`.
+pub fn remove(fd: i32) -> Outcome<Arc<Description>> {
+    let mut table = TABLE.lock();
+    let slot = usize::try_from(fd).ok().and_then(|fd| table.get_mut(fd)?.take());
+    slot.map(|slot| slot.description).ok_or(EBADF)
+}
+
+/// `FD_CLOEXEC`.
+///
+/// # Errors
+/// `EBADF`.
+pub fn close_on_exec(fd: i32) -> Outcome<bool> {
+    let table = TABLE.lock();
+    let slot = usize::try_from(fd).ok().and_then(|fd| table.get(fd)?.as_ref());
+    slot.map(|slot| slot.close_on_exec).ok_or(EBADF)
+}
+
+/// Sets `FD_CLOEXEC`.
+///
+/// # Errors
+/// `EBADF`.
+pub fn set_close_on_exec(fd: i32, close_on_exec: bool) -> Outcome<()> {
+    let mut table = TABLE.lock();
+    let slot = usize::try_from(fd).ok().and_then(|fd| table.get_mut(fd)?.as_mut()).ok_or(EBADF)?;
+    slot.close_on_exec = close_on_exec;
+    Ok(())
+}
+
+/// A number for objects without a file (`st_ino`).
+pub fn next_inode() -> u64 {
+    use core::sync::atomic::AtomicU64;
+    static NEXT: AtomicU64 = AtomicU64::new(100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,195 @@
+//! [`Readiness`]: who waits for an object, and how they learn that it changed.
+//!
+//! Blocked threads, poll(2) and epoll(7) stand in the same list. An object that becomes readable, writable or broken calls
+//! [`Readiness::notify`] once, after the change; who waits registers first and looks at the object after, so that nothing is
+//! missed. The work of a notification is a step for each that waits for this object, whatever else there is.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use kernel::sched::{self, Waiter, Wake};
+use sync::SpinLock;
+
+use crate::epoll::Item;
+use crate::errno::{EAGAIN, ENOMEM, ERESTARTSYS, Errno};
+use crate::fd::Description;
+
+/// Events as in poll(2).
+pub mod events {
+    /// There is something to read, or to accept, or the end.
+    pub const IN: u32 = 0x1;
+    /// There is urgent data.
+    pub const PRI: u32 = 0x2;
+    /// There is room to write.
+    pub const OUT: u32 = 0x4;
+    /// The object is broken; always reported.
+    pub const ERR: u32 = 0x8;
+    /// Both directions have ended; always reported.
+    pub const HUP: u32 = 0x10;
+    /// The descriptor is not open.
+    pub const NVAL: u32 = 0x20;
+    /// `IN` for ordinary data.
+    pub const RDNORM: u32 = 0x40;
+    /// `OUT` for ordinary data.
+    pub const WRNORM: u32 = 0x100;
+    /// The other side has ended its direction.
+    pub const RDHUP: u32 = 0x2000;
+    /// Reported whether asked for or not.
+    pub const ALWAYS: u32 = ERR | HUP;
+}
+
+enum Registered {
+    /// A thread in a blocking call: one of them is woken for each notification.
+    Blocked(Waiter, u32),
+    /// A thread in poll(2): all are woken.
+    Polling(Waiter, u32),
+    /// An epoll instance: all are told.
+    Epoll(Arc<Item>),
+}
+
+/// The list of those who wait for one object.
+pub struct Readiness {
+    registered: SpinLock<Vec<Registered>>,
+    /// Length of the list, to be looked at without its lock.
+    count: AtomicUsize,
+}
+
+impl Readiness {
+    /// Nobody waits.
+    pub const fn new() -> Self {
+        Self { registered: SpinLock::new(Vec::new()), count: AtomicUsize::new(0) }
+    }
+
+    fn add(&self, entry: Registered) -> Result<(), Errno> {
+        let mut registered = self.registered.lock();
+        registered.try_reserve(1).map_err(|_| ENOMEM)?;
+        registered.push(entry);
+        self.count.store(registered.len(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn remove(&self, is: impl Fn(&Registered) -> bool) {
+        let mut registered = self.registered.lock();
+        // Dropped when the lock is open.
+        let removed = registered.iter().position(is).map(|at| registered.remove(at));
+        self.count.store(registered.len(), Ordering::SeqCst);
+        drop(registered);
+        drop(removed);
+    }
+
+    /// Registers a poll(2) for events; [`Self::stop_polling`] ends it.
+    pub fn start_polling(&self, waiter: &Waiter, events: u32) -> Result<(), Errno> {
+        self.add(Registered::Polling(waiter.clone(), events | events::ALWAYS))
+    }
+
+    /// Takes the thread's registration back.
+    pub fn stop_polling(&self, waiter: &Waiter) {
+        self.remove(|entry| matches!(entry, Registered::Polling(other, _) if other.is_same_thread(waiter)));
+    }
+
+    pub(crate) fn start_epoll(&self, item: &Arc<Item>) -> Result<(), Errno> {
+        self.add(Registered::Epoll(item.clone()))
+    }
+
+    pub(crate) fn stop_epoll(&self, item: &Arc<Item>) {
+        self.remove(|entry| matches!(entry, Registered::Epoll(other) if Arc::ptr_eq(other, item)));
+    }
+
+    /// A description of the object is gone, and with it its registrations.
+    pub(crate) fn forget_epoll(&self, description: *const Description) {
+        while self.count.load(Ordering::SeqCst) > 0 {
+            let mut registered = self.registered.lock();
+            let of_it =
+                |entry: &Registered| matches!(entry, Registered::Epoll(item) if item.is_of(description));
+            let Some(at) = registered.iter().position(of_it) else { return };
+            let removed = registered.swap_remove(at);
+            self.count.store(registered.len(), Ordering::SeqCst);
+            drop(registered);
+            drop(removed);
+        }
+    }
+
+    /// The object has changed: these events may hold now that did not, or hold anew (edges are counted by calls).
+    ///
+    /// In a kernel section; takes no lock but this list's and those of the epoll instances in it.
+    pub fn notify(&self, events: u32) {
+        // Paired with `add`: either we see the entry, or who added it sees the change that was made before this.
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut woke_one = false;
+        for entry in self.registered.lock().iter() {
+            match entry {
+                Registered::Blocked(waiter, wanted) if wanted & events != 0 && !woke_one => {
+                    // One whose wait is over already does not count.
+                    woke_one = sched::wake(waiter);
+                }
+                Registered::Polling(waiter, wanted) if wanted & events != 0 => {
+                    sched::wake(waiter);
+                }
+                Registered::Epoll(item) => item.notify(events),
+                _ => {}
+            }
+        }
+    }
+
+    /// Repeats `attempt` until it gives something else than `EAGAIN`, waiting for `events` in between, at most until the
+    /// deadline. `nonblocking`: once.
+    ///
+    /// # Errors
+    /// What `attempt` gives; `ERESTARTSYS`: a signal came; `EAGAIN`: the deadline.
+    pub fn block_on<T>(
+        &self,
+        events: u32,
+        nonblocking: bool,
+        deadline: Option<u64>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        loop {
+            match attempt() {
+                Err(EAGAIN) if !nonblocking => {}
+                result => return result,
+            }
+            let waiter = sched::prepare_wait();
+            if let Err(error) = self.add(Registered::Blocked(waiter.clone(), events | events::ALWAYS)) {
+                sched::cancel_wait(&waiter);
+                return Err(error);
+            }
+            // The second look: a change before we were in the list is seen here, one after it ends the wait.
+            let second = attempt();
+            let wake = if matches!(second, Err(EAGAIN)) {
+                sched::wait(deadline)
+            } else if sched::cancel_wait(&waiter) {
+                Wake::Deadline
+            } else {
+                Wake::Woken
+            };
+            self.remove(
+                |entry| matches!(entry, Registered::Blocked(other, _) if other.is_same_thread(&waiter)),
+            );
+            match second {
+                Err(EAGAIN) => {}
+                result => {
+                    // A wake-up that was meant for whoever can use it is passed on.
+                    if wake == Wake::Woken {
+                        self.notify(events);
+                    }
+                    return result;
+                }
+            }
+            match wake {
+                Wake::Woken => {}
+                Wake::Deadline => return attempt(),
+                Wake::Notified => return Err(ERESTARTSYS),
+            }
+        }
+    }
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -4,7 +4,10 @@
 //! arguments; what is to be sent, the next deadline and what happened are results. `handle_*` takes something in,
 //! `poll_*` asks whether there is something out.
 //!
-//! Not here yet: interfaces, ARP, IPv4 in and out, routes, ICMP, UDP, the DHCP client.
+//! [`Stack`] ties it together: interfaces, IPv4, ICMP, IGMP, UDP, TCP, DHCP. The parts are machines of their own.
+//!
+//! Not here yet: IPv6, of which [`neighbour`] and [`route`] are ready for the addresses; connection tracking; multicast
+//! forwarding; IGMP's source filters.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -12,9 +15,38 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod acd;
+mod cidr;
+pub mod config;
+mod counters;
+mod deadlines;
+pub mod dhcp;
+mod frames;
+pub mod hooks;
+mod icmp;
+mod ident;
+pub mod iface;
+pub mod igmp;
+pub mod neighbour;
+pub mod pmtu;
+mod rate_limit;
+mod reassembly;
+mod rng;
+pub mod route;
 mod siphash;
+mod slab;
+pub mod stack;
+pub mod steering;
 pub mod tcp;
 mod time;
+pub mod udp;
 
+pub use acd::ProbeTiming;
+pub use cidr::{Ipv4Cidr, ParseCidrError};
+pub use counters::{Counters, DropReason};
+pub use frames::HEADROOM;
+pub use iface::{IfaceId, Interface, Link};
 pub use siphash::{Key, siphash};
+pub use slab::Handle;
+pub use stack::{Event, Settings, Stack};
 pub use time::Instant;

@@ -10,7 +10,7 @@
 //! No input makes anything here panic, allocate, or work longer than its length. Nothing here keeps state or knows
 //! what a reply would be.
 //!
-//! Not here yet: ICMPv6 and neighbour discovery, IGMP.
+//! Not here yet: ICMPv6 and neighbour discovery.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod checksum;
 pub mod dhcpv4;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
 mod list;

@@ -1,0 +1,713 @@
+//! TCP's connections and listeners: which segment is whose, when each is called, which way its segments go. What a segment does
+//! is in [`crate::tcp`].
+
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv4Addr};
+
+use frame::{Frame, Pressure};
+use wire::checksum::Sum;
+use wire::icmpv4::{self, Unreachable};
+use wire::tcp::{HEADER_LEN, MAX_HEADER_LEN, Packet, Repr};
+use wire::{Port, Protocol, SeqNumber, ipv4};
+
+use crate::counters::DropReason;
+use crate::deadlines::Deadlines;
+use crate::frames::{HEADROOM, add_to_sum, prepend, with_head};
+use crate::iface::Kind;
+use crate::rng::Rng;
+use crate::slab::{Handle, Slab};
+use crate::stack::interfaces::is_host;
+use crate::stack::ipv4_input::Received;
+use crate::stack::ipv4_output::{Cast, Egress};
+use crate::stack::receive::Outcome;
+use crate::stack::{Source, Stack};
+use crate::tcp::{
+    Config, Demux, Events, Flow, FlowState, FourTuple, Handled, InsertError, IsnGenerator, Listen,
+    RestoreError, Segment, SendError, State, listen, reset_for,
+};
+use crate::{Instant, Key, siphash};
+
+/// Most listeners of a stack.
+pub const MAX_LISTENERS: usize = 1024;
+/// Most connections that a listener may have begun or keep until they are accepted.
+pub const MAX_BACKLOG: usize = 4096;
+/// Octets of IPv4 and TCP headers without options.
+const HEADERS_LEN: u16 = 40;
+
+/// What [`TcpHandle`] names.
+#[derive(Debug)]
+pub enum Tcp {}
+/// Names a connection.
+pub type TcpHandle = Handle<Tcp>;
+
+/// What [`ListenerHandle`] names.
+#[derive(Debug)]
+pub enum Listener {}
+/// Names a listener.
+pub type ListenerHandle = Handle<Listener>;
+
+/// Why a connection was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// ENETUNREACH: no way there.
+    Unreachable,
+    /// EADDRNOTAVAIL: the address is not this host's, or no port is left.
+    NotAvailable,
+    /// EADDRINUSE: there is such a connection.
+    InUse,
+    /// ENOBUFS: as many connections as there may be.
+    Full,
+    /// EINVAL: not the address and port of one host.
+    NotUnicast,
+}
+
+/// Why a listener was not made, or a connection not restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// EADDRINUSE.
+    InUse,
+    /// EADDRNOTAVAIL: not an address of this host, or no port.
+    NotAvailable,
+    /// ENOBUFS: as many as there may be.
+    Full,
+    /// The saved state is not one.
+    State(RestoreError),
+}
+
+/// All connections and listeners of a stack.
+#[derive(Debug)]
+pub(super) struct Connections {
+    demux: Demux<TcpHandle, ListenerHandle>,
+    flows: Slab<Connection, Tcp>,
+    listeners: Slab<ListenQueue, Listener>,
+    /// By a connection's slot, a moment not later than its deadline.
+    pub(super) timers: Deadlines,
+    isn: IsnGenerator,
+    port_key: Key,
+    /// Connections begun: moves the search for a free port on.
+    opened: u32,
+}
+
+#[derive(Debug)]
+struct Connection {
+    flow: Flow,
+    tuple: FourTuple,
+    egress: Egress,
+    /// Of [`Stack::generation`], when `egress` was found.
+    generation: u32,
+    owner: Owner,
+    /// It stands in an interface's queue of those that may send.
+    ready: bool,
+    pending: Events,
+    reported: bool,
+    /// What an ICMP error said last.
+    error: Option<icmpv4::Repr>,
+}
+
+/// Who uses a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A program.
+    Program,
+    /// It came to a listener and is in the handshake.
+    Handshake(ListenerHandle),
+    /// It waits to be accepted.
+    Accept(ListenerHandle),
+    /// Nobody: it goes on until both sides are done.
+    Nobody,
+}
+
+#[derive(Debug)]
+struct ListenQueue {
+    local: Option<Ipv4Addr>,
+    port: Port,
+    backlog: usize,
+    config: Config,
+    /// In the handshake.
+    handshakes: usize,
+    accept: VecDeque<TcpHandle>,
+    reported: bool,
+}
+
+impl Connections {
+    pub(super) fn new(rng: &mut Rng, max_flows: usize) -> Self {
+        Self {
+            demux: Demux::new(rng.key(), max_flows),
+            flows: Slab::new(max_flows),
+            listeners: Slab::new(MAX_LISTENERS),
+            timers: Deadlines::new(),
+            isn: IsnGenerator::new(rng.key()),
+            port_key: rng.key(),
+            opened: 0,
+        }
+    }
+
+    pub(super) fn take_events(&mut self, handle: TcpHandle) -> Option<Events> {
+        let connection = self.flows.get_mut(handle)?;
+        connection.reported = false;
+        let events = core::mem::take(&mut connection.pending);
+        (events != Events::default()).then_some(events)
+    }
+
+    pub(super) fn take_report(&mut self, listener: ListenerHandle) -> bool {
+        let Some(queue) = self.listeners.get_mut(listener) else { return false };
+        queue.reported = false;
+        !queue.accept.is_empty()
+    }
+
+    fn insert(&mut self, connection: Connection) -> Result<TcpHandle, OpenError> {
+        let tuple = connection.tuple;
+        if self.demux.flow(&tuple).is_some() {
+            return Err(OpenError::InUse);
+        }
+        let handle = self.flows.insert(connection).map_err(|_| OpenError::Full)?;
+        match self.demux.insert(tuple, handle) {
+            Ok(()) => Ok(handle),
+            Err(error) => {
+                self.flows.remove(handle);
+                Err(if error == InsertError::Exists { OpenError::InUse } else { OpenError::Full })
+            }
+        }
+    }
+
+    fn remove(&mut self, handle: TcpHandle) {
+        let Some(connection) = self.flows.remove(handle) else { return };
+        self.timers.clear(handle.index());
+        self.demux.remove(&connection.tuple);
+        if let Owner::Handshake(listener) = connection.owner
+            && let Some(queue) = self.listeners.get_mut(listener)
+        {
+            queue.handshakes = queue.handshakes.saturating_sub(1);
+        }
+    }
+
+    /// Sets the timer, unless it rings early enough: a deadline that moves on with each acknowledgment is looked at again when
+    /// the old one has come.
+    fn arm(&mut self, handle: TcpHandle) {
+        let Some(at) = self.flows.get(handle).and_then(|connection| connection.flow.poll_timeout()) else {
+            return;
+        };
+        if self.timers.get(handle.index()).is_none_or(|armed| at < armed) {
+            self.timers.set(handle.index(), at);
+        }
+    }
+
+    /// A port for a connection (RFC 6056 § 3.3.3): the search begins where a keyed hash of the peer says.
+    fn free_port(&mut self, mut tuple: FourTuple, range: &core::ops::RangeInclusive<u16>) -> Option<Port> {
+        let count = u32::from(*range.end()).checked_sub(u32::from(*range.start()))? + 1;
+        self.opened = self.opened.wrapping_add(1);
+        let offset = siphash(&self.port_key, &tuple.octets(4)) as u32;
+        (0..count).find_map(|n| {
+            let place = offset.wrapping_add(self.opened).wrapping_add(n) % count;
+            tuple.local_port = Port(range.start() + place as u16);
+            let free = tuple.local_port != Port::NONE
+                && self.demux.flow(&tuple).is_none()
+                && self.demux.listener(tuple.local, tuple.local_port).is_none();
+            free.then_some(tuple.local_port)
+        })
+    }
+}
+
+impl Stack {
+    /// Begins a connection. `from`: address and port of this side, each `None` or [`Port::NONE`] to be chosen. `config`: its
+    /// ports, segment size and timestamp offset are set here.
+    pub fn tcp_connect(
+        &mut self,
+        from: (Option<Ipv4Addr>, Port),
+        to: (Ipv4Addr, Port),
+        config: Config,
+        now: Instant,
+    ) -> Result<TcpHandle, ConnectError> {
+        if !is_host(to.0) || to.1 == Port::NONE {
+            return Err(ConnectError::NotUnicast);
+        }
+        if from.0.is_some_and(|address| !self.is_own(address)) {
+            return Err(ConnectError::NotAvailable);
+        }
+        let egress = self.route(now, to.0, from.0, None).map_err(|_| ConnectError::Unreachable)?;
+        if !matches!(egress.cast, Cast::Unicast | Cast::Local) {
+            return Err(ConnectError::NotUnicast);
+        }
+        let mut tuple = FourTuple {
+            local: IpAddr::V4(egress.source),
+            local_port: from.1,
+            remote: IpAddr::V4(to.0),
+            remote_port: to.1,
+        };
+        if tuple.local_port == Port::NONE {
+            let port = self.tcp.free_port(tuple, &self.ephemeral_ports);
+            tuple.local_port = port.ok_or(ConnectError::NotAvailable)?;
+        }
+        let config = self.flow_config(config, &tuple, &egress);
+        let flow = Flow::connect(config, now, self.tcp.isn.isn(now, &tuple));
+        let handle = self.insert_flow(flow, tuple, egress, Owner::Program).map_err(|error| match error {
+            OpenError::InUse => ConnectError::InUse,
+            _ => ConnectError::Full,
+        })?;
+        self.after_flow(handle, now);
+        Ok(handle)
+    }
+
+    /// Takes connections to `local` (`None`: all addresses) and `port`: up to `backlog` wait for the program or are in the
+    /// handshake. `config` is that of each connection, as for [`Self::tcp_connect`].
+    pub fn tcp_listen(
+        &mut self,
+        local: Option<Ipv4Addr>,
+        port: Port,
+        backlog: usize,
+        config: Config,
+    ) -> Result<ListenerHandle, OpenError> {
+        if port == Port::NONE || local.is_some_and(|local| !self.is_own(local)) {
+            return Err(OpenError::NotAvailable);
+        }
+        let queue = ListenQueue {
+            local,
+            port,
+            backlog: backlog.clamp(1, MAX_BACKLOG),
+            config,
+            handshakes: 0,
+            accept: VecDeque::new(),
+            reported: false,
+        };
+        let handle = self.tcp.listeners.insert(queue).map_err(|_| OpenError::Full)?;
+        if self.tcp.demux.listen(local.map(IpAddr::V4), port, handle).is_err() {
+            self.tcp.listeners.remove(handle);
+            return Err(OpenError::InUse);
+        }
+        Ok(handle)
+    }
+
+    /// The next connection of a listener.
+    pub fn tcp_accept(&mut self, listener: ListenerHandle) -> Option<TcpHandle> {
+        let handle = self.tcp.listeners.get_mut(listener)?.accept.pop_front()?;
+        self.tcp.flows.get_mut(handle)?.owner = Owner::Program;
+        self.report_tcp(handle);
+        Some(handle)
+    }
+
+    /// Ends a listener; connections that nobody accepted are reset.
+    pub fn tcp_unlisten(&mut self, listener: ListenerHandle, now: Instant) {
+        let Some(queue) = self.tcp.listeners.remove(listener) else { return };
+        self.tcp.demux.unlisten(queue.local.map(IpAddr::V4), queue.port);
+        let handshakes: alloc::vec::Vec<_> = self
+            .tcp
+            .flows
+            .iter()
+            .filter(|(_, connection)| connection.owner == Owner::Handshake(listener))
+            .map(|(handle, _)| handle)
+            .collect();
+        for handle in queue.accept.into_iter().chain(handshakes) {
+            self.tcp_abort(handle, now);
+        }
+    }
+
+    /// A connection, to look at.
+    pub fn tcp(&self, handle: TcpHandle) -> Option<&Flow> {
+        Some(&self.tcp.flows.get(handle)?.flow)
+    }
+
+    /// Addresses and ports of a connection.
+    pub fn tcp_tuple(&self, handle: TcpHandle) -> Option<FourTuple> {
+        Some(self.tcp.flows.get(handle)?.tuple)
+    }
+
+    /// What an ICMP error said about a connection last: a reason for what [`Flow::error`] calls a timeout or a refusal.
+    pub fn tcp_icmp_error(&self, handle: TcpHandle) -> Option<icmpv4::Repr> {
+        self.tcp.flows.get(handle)?.error
+    }
+
+    /// Connections.
+    pub fn tcp_count(&self) -> usize {
+        self.tcp.flows.len()
+    }
+
+    /// Queues octets to be sent; see [`Flow::send`].
+    pub fn tcp_send(&mut self, handle: TcpHandle, frame: Frame, now: Instant) -> Result<(), SendError> {
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return Err(SendError::Closed(frame)) };
+        connection.flow.send(frame)?;
+        self.after_flow(handle, now);
+        Ok(())
+    }
+
+    /// Received octets, in order. They count against the receive buffer until [`Self::tcp_read`].
+    pub fn tcp_receive(&mut self, handle: TcpHandle) -> Option<Frame> {
+        self.tcp.flows.get_mut(handle)?.flow.receive()
+    }
+
+    /// The program has read so many octets of what [`Self::tcp_receive`] gave.
+    pub fn tcp_read(&mut self, handle: TcpHandle, octets: u32, now: Instant) {
+        self.with_flow(handle, now, |flow| flow.read(octets));
+    }
+
+    /// Sends no more; see [`Flow::shutdown_send`].
+    pub fn tcp_shutdown(&mut self, handle: TcpHandle, now: Instant) {
+        self.with_flow(handle, now, Flow::shutdown_send);
+    }
+
+    /// Gives a connection up: what is queued is sent, and the handle names nothing any more, at the latest when both sides are
+    /// done. See [`Flow::close`].
+    pub fn tcp_close(&mut self, handle: TcpHandle, now: Instant) {
+        self.disown(handle);
+        self.with_flow(handle, now, |flow| flow.close(now));
+    }
+
+    /// Gives a connection up with a reset.
+    pub fn tcp_abort(&mut self, handle: TcpHandle, now: Instant) {
+        self.disown(handle);
+        self.with_flow(handle, now, Flow::abort);
+    }
+
+    /// A connection as data, for live update; see [`Flow::save`].
+    pub fn tcp_save(&self, handle: TcpHandle, now: Instant) -> Option<(FourTuple, FlowState)> {
+        let connection = self.tcp.flows.get(handle)?;
+        Some((connection.tuple, connection.flow.save(now)?))
+    }
+
+    /// A connection from data. Addresses and routes stand already.
+    pub fn tcp_restore(
+        &mut self,
+        tuple: FourTuple,
+        saved: &FlowState,
+        now: Instant,
+    ) -> Result<TcpHandle, OpenError> {
+        let (IpAddr::V4(local), IpAddr::V4(remote)) = (tuple.local, tuple.remote) else {
+            return Err(OpenError::NotAvailable);
+        };
+        let egress = self.route(now, remote, Some(local), None).map_err(|_| OpenError::NotAvailable)?;
+        let flow = Flow::restore(saved, self.pool, now).map_err(OpenError::State)?;
+        let handle = self.insert_flow(flow, tuple, egress, Owner::Program)?;
+        self.after_flow(handle, now);
+        Ok(handle)
+    }
+
+    /// Takes a TCP segment.
+    pub(super) fn receive_tcp(
+        &mut self,
+        received: Received,
+        frame: Frame,
+        now: Instant,
+    ) -> Result<Outcome, DropReason> {
+        let Received { link, ref header, header_len, .. } = received;
+        if !received.is_unicast() || !is_host(header.src) {
+            // RFC 9293 § 3.9.2.3: no broadcasts.
+            return Err(DropReason::NoSocket);
+        }
+        let segment = self.read_segment(frame, header_len, header, link.checksum_valid)?;
+        let tuple = FourTuple {
+            local: IpAddr::V4(header.dst),
+            local_port: segment.repr.dst_port,
+            remote: IpAddr::V4(header.src),
+            remote_port: segment.repr.src_port,
+        };
+        let Some(handle) = self.tcp.demux.flow(&tuple) else {
+            return self.receive_for_listener(tuple, segment, now);
+        };
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return Err(DropReason::NoSocket) };
+        match connection.flow.handle_segment(now, segment) {
+            Handled::Done => {
+                self.after_flow(handle, now);
+                Ok(Outcome::Delivered)
+            }
+            Handled::Reopen(segment) => {
+                self.tcp.remove(handle);
+                self.receive_for_listener(tuple, segment, now)
+            }
+        }
+    }
+
+    fn receive_for_listener(
+        &mut self,
+        tuple: FourTuple,
+        segment: Segment,
+        now: Instant,
+    ) -> Result<Outcome, DropReason> {
+        let Some(listener) = self.tcp.demux.listener(tuple.local, tuple.local_port) else {
+            if let Some(reset) = reset_for(&segment) {
+                self.send_reset(&tuple, reset, now)?;
+            }
+            return Err(DropReason::NoSocket);
+        };
+        match listen(&segment) {
+            Listen::Ignore => Err(DropReason::NoSocket),
+            Listen::Reset(reset) => {
+                self.send_reset(&tuple, reset, now)?;
+                Err(DropReason::NoSocket)
+            }
+            Listen::Accept => self.accept(listener, tuple, &segment.repr, now),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        listener: ListenerHandle,
+        tuple: FourTuple,
+        syn: &Repr,
+        now: Instant,
+    ) -> Result<Outcome, DropReason> {
+        if self.pressure >= Pressure::RefuseConnections {
+            return Err(DropReason::NoMemory);
+        }
+        let queue = self.tcp.listeners.get(listener).ok_or(DropReason::NoSocket)?;
+        if queue.handshakes + queue.accept.len() >= queue.backlog {
+            return Err(DropReason::ListenFull);
+        }
+        let config = queue.config;
+        let egress = self.route_back(&tuple, now)?;
+        let config = self.flow_config(config, &tuple, &egress);
+        let flow = Flow::accept(config, now, self.tcp.isn.isn(now, &tuple), syn);
+        let handle = self
+            .insert_flow(flow, tuple, egress, Owner::Handshake(listener))
+            .map_err(|_| DropReason::FlowsFull)?;
+        if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+            queue.handshakes += 1;
+        }
+        self.after_flow(handle, now);
+        Ok(Outcome::Delivered)
+    }
+
+    /// Does what is due for one connection. `false`: nothing is.
+    pub(super) fn handle_flow_timeout(&mut self, now: Instant) -> bool {
+        let Some(slot) = self.tcp.timers.pop_due(now) else { return false };
+        if let Some(handle) = self.tcp.flows.handle_at(slot)
+            && let Some(connection) = self.tcp.flows.get_mut(handle)
+        {
+            if connection.flow.poll_timeout().is_some_and(|at| at <= now) {
+                connection.flow.handle_timeout(now);
+                self.after_flow(handle, now);
+            } else {
+                self.tcp.arm(handle);
+            }
+        }
+        true
+    }
+
+    /// Sends a connection's next segment, if it has one; then it waits for its next turn.
+    pub(super) fn transmit_flow(&mut self, handle: TcpHandle, now: Instant) {
+        self.refresh_way(handle, now);
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        let Some(segment) = connection.flow.poll_transmit(now) else {
+            connection.ready = false;
+            if connection.flow.state() == State::Closed
+                && matches!(connection.owner, Owner::Nobody | Owner::Handshake(_))
+            {
+                self.tcp.remove(handle);
+            } else {
+                self.tcp.arm(handle);
+            }
+            return;
+        };
+        let (tuple, egress) = (connection.tuple, connection.egress);
+        self.queue_ready(&egress, handle);
+        if let Err(reason) = self.send_segment(&tuple, &egress, segment, now) {
+            self.count_late_drop(egress.iface, reason);
+        }
+    }
+
+    /// Whether a sequence number is one that the connection may have in the network (RFC 5927 § 4.1).
+    pub(super) fn is_in_flight(&self, tuple: &FourTuple, seq: SeqNumber) -> bool {
+        let connection = self.tcp.demux.flow(tuple).and_then(|handle| self.tcp.flows.get(handle));
+        connection.is_some_and(|connection| {
+            let flow = &connection.flow;
+            seq >= flow.snd_una && seq <= flow.snd_nxt
+        })
+    }
+
+    /// Takes an ICMP error about a segment in flight. An established connection outlives them all (RFC 5927 § 5.2); one that is
+    /// being opened ends where trying again is in vain (RFC 1122 § 4.2.3.9).
+    pub(super) fn handle_tcp_error(&mut self, tuple: &FourTuple, error: &icmpv4::Repr, now: Instant) {
+        let Some(handle) = self.tcp.demux.flow(tuple) else { return };
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        connection.error = Some(*error);
+        let hard = matches!(
+            error,
+            icmpv4::Repr::Unreachable(
+                Unreachable::Protocol | Unreachable::Port | Unreachable::Prohibited { .. }
+            )
+        );
+        if hard && connection.flow.state() == State::SynSent {
+            connection.flow.abort();
+        }
+        self.after_flow(handle, now);
+    }
+
+    fn with_flow(&mut self, handle: TcpHandle, now: Instant, call: impl FnOnce(&mut Flow)) {
+        if let Some(connection) = self.tcp.flows.get_mut(handle) {
+            call(&mut connection.flow);
+            self.after_flow(handle, now);
+        }
+    }
+
+    fn disown(&mut self, handle: TcpHandle) {
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        let owner = core::mem::replace(&mut connection.owner, Owner::Nobody);
+        if let Owner::Handshake(listener) = owner
+            && let Some(queue) = self.tcp.listeners.get_mut(listener)
+        {
+            queue.handshakes = queue.handshakes.saturating_sub(1);
+        }
+    }
+
+    /// What follows each call of a flow: news are reported, its timer is set, it may send.
+    fn after_flow(&mut self, handle: TcpHandle, now: Instant) {
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        let events = connection.flow.poll_events();
+        connection.pending.0 |= events.0;
+        if let Owner::Handshake(listener) = connection.owner
+            && events.has(Events::CONNECTED)
+        {
+            connection.owner = Owner::Accept(listener);
+            if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+                queue.handshakes = queue.handshakes.saturating_sub(1);
+                queue.accept.push_back(handle);
+                if !core::mem::replace(&mut queue.reported, true) {
+                    self.events.push_back(Source::Accept(listener));
+                }
+            }
+        }
+        self.report_tcp(handle);
+        self.tcp.arm(handle);
+        self.refresh_way(handle, now);
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        if !core::mem::replace(&mut connection.ready, true) {
+            let egress = connection.egress;
+            self.queue_ready(&egress, handle);
+        }
+    }
+
+    fn report_tcp(&mut self, handle: TcpHandle) {
+        if let Some(connection) = self.tcp.flows.get_mut(handle)
+            && connection.owner == Owner::Program
+            && connection.pending != Events::default()
+            && !core::mem::replace(&mut connection.reported, true)
+        {
+            self.events.push_back(Source::Tcp(handle));
+        }
+    }
+
+    /// Puts a connection into the queue of the device by which its segments leave.
+    fn queue_ready(&mut self, egress: &Egress, handle: TcpHandle) {
+        let device = match self.interface(egress.iface).map(crate::Interface::kind) {
+            Some(Kind::Vlan { parent, .. }) => parent,
+            _ => egress.iface,
+        };
+        if let Ok(device) = self.iface_mut(device) {
+            device.ready.push_back(handle);
+        }
+    }
+
+    /// Looks for a connection's way again, if ways have changed. One without a way keeps the old one, in vain.
+    fn refresh_way(&mut self, handle: TcpHandle, now: Instant) {
+        let generation = self.generation;
+        let Some(connection) = self.tcp.flows.get(handle) else { return };
+        if connection.generation == generation {
+            return;
+        }
+        let way = self.route_back(&connection.tuple, now);
+        if let Some(connection) = self.tcp.flows.get_mut(handle) {
+            connection.generation = generation;
+            if let Ok(egress) = way {
+                connection.egress = egress;
+            }
+        }
+    }
+
+    fn route_back(&self, tuple: &FourTuple, now: Instant) -> Result<Egress, DropReason> {
+        match (tuple.local, tuple.remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => self.route(now, remote, Some(local), None),
+            _ => Err(DropReason::NoRoute),
+        }
+    }
+
+    fn flow_config(&self, config: Config, tuple: &FourTuple, egress: &Egress) -> Config {
+        Config {
+            local_port: tuple.local_port,
+            remote_port: tuple.remote_port,
+            mss: egress.path_mtu.saturating_sub(HEADERS_LEN),
+            timestamp_offset: self.tcp.isn.timestamp_offset(tuple),
+            ..config
+        }
+    }
+
+    fn insert_flow(
+        &mut self,
+        flow: Flow,
+        tuple: FourTuple,
+        egress: Egress,
+        owner: Owner,
+    ) -> Result<TcpHandle, OpenError> {
+        self.tcp.insert(Connection {
+            flow,
+            tuple,
+            egress,
+            generation: self.generation,
+            owner,
+            ready: false,
+            pending: Events::default(),
+            reported: false,
+            error: None,
+        })
+    }
+
+    fn send_reset(&mut self, tuple: &FourTuple, repr: Repr, now: Instant) -> Result<(), DropReason> {
+        let egress = self.route_back(tuple, now)?;
+        self.send_segment(tuple, &egress, Segment { repr, payload: None }, now)
+    }
+
+    fn send_segment(
+        &mut self,
+        tuple: &FourTuple,
+        egress: &Egress,
+        segment: Segment,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (tuple.local, tuple.remote) else {
+            return Err(DropReason::NoRoute);
+        };
+        let header_len = segment.repr.header_len();
+        let len = header_len + segment.payload_len() as usize;
+        let mut frame = match segment.payload {
+            Some(payload) => prepend(payload, header_len, self.pool),
+            None => Frame::allocate(self.pool, HEADROOM, header_len)
+                .and_then(|mut frame| frame.push_back(header_len).is_some().then_some(frame)),
+        }
+        .ok_or(DropReason::NoMemory)?;
+        // A path has become shorter than the segments: routers may cut them. What the flow sends later can be no shorter, as it
+        // chose its segments in the handshake.
+        let fits = ipv4::HEADER_LEN + len <= usize::from(egress.path_mtu);
+        let offload = egress.tx_checksum && fits;
+        let pseudo =
+            Sum::pseudo_v4(src, dst, Protocol::TCP, u16::try_from(len).map_err(|_| DropReason::TooBig)?);
+        let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
+        segment.repr.emit(&mut Packet::new_unchecked(&mut head[..header_len]));
+        let checksum =
+            if offload { pseudo.partial() } else { add_to_sum(pseudo, &frame, 0, usize::MAX).finish() };
+        let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
+        Packet::new_unchecked(&mut head[..header_len]).set_checksum(checksum);
+        let header = ipv4::Repr { src, dont_fragment: fits, ..Self::header(egress, dst, Protocol::TCP) };
+        self.send_ipv4(now, egress, header, frame, offload.then_some(16))
+    }
+
+    /// Reads a segment behind an IP header, and looks at its checksum.
+    fn read_segment(
+        &self,
+        frame: Frame,
+        header_len: usize,
+        header: &ipv4::Repr,
+        checksum_valid: bool,
+    ) -> Result<Segment, DropReason> {
+        let mut frame =
+            with_head(frame, header_len + MAX_HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
+        frame.pull(header_len);
+        if !checksum_valid {
+            let pseudo = Sum::pseudo_v4(header.src, header.dst, Protocol::TCP, header.payload_len);
+            if !add_to_sum(pseudo, &frame, 0, usize::MAX).is_valid() {
+                return Err(DropReason::TcpChecksum);
+            }
+        }
+        let packet = Packet::new_checked(frame.head()).map_err(|_| DropReason::TcpHeader)?;
+        let repr = Repr::parse(&packet, None).map_err(|_| DropReason::TcpHeader)?;
+        let tcp_header_len = packet.header_len().max(HEADER_LEN);
+        frame.pull(tcp_header_len);
+        Ok(Segment { repr, payload: (!frame.is_empty()).then_some(frame) })
+    }
+}

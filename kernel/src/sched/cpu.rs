@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use sync::run_queue::{Place, RunQueue};
-use sync::{SpinLock, TimerQueue};
+use sync::{Once, SpinLock, TimerQueue};
 
 use super::thread::Thread;
 use super::timers::{self, Due};
@@ -33,6 +33,8 @@ pub struct CpuSched {
     pub(super) rearm: AtomicBool,
     /// What runs when nobody is ready; a reference of its own.
     idle: AtomicPtr<Thread>,
+    /// The network pass was asked for.
+    pass_requested: AtomicBool,
     /// Whether the CPU gets on.
     pub(super) watch: Watch,
     /// The thread that was switched away from, with the reference of `PerCpu::current`.
@@ -48,6 +50,7 @@ impl CpuSched {
             ready: AtomicUsize::new(0),
             rearm: AtomicBool::new(false),
             idle: AtomicPtr::new(null_mut()),
+            pass_requested: AtomicBool::new(false),
             watch: Watch::new(),
             left: AtomicPtr::new(null_mut()),
         }
@@ -312,6 +315,29 @@ pub(crate) extern "C" fn thread_started(frame: &mut TrapFrame) {
     vectors::return_to_program(frame);
 }
 
+/// The first thing a thread of the kernel's own does.
+pub(crate) extern "C" fn kernel_thread_started(entry: fn() -> !) -> ! {
+    finish_switch();
+    entry()
+}
+
+static PASS: Once<fn()> = Once::new();
+
+/// Makes `pass` what [`request_pass`] asks for: the network's. It runs in a kernel section, for a bounded time, and must not
+/// wait. Called once, at boot.
+pub fn set_pass(pass: fn()) {
+    let _ = PASS.set(pass);
+}
+
+/// Has the pass run on a CPU, when its outermost section is left; that CPU is interrupted if it is not in one.
+pub fn request_pass(cpu: u32) {
+    if let Some(cpu) = percpu::get(cpu)
+        && !cpu.sched.pass_requested.swap(true, Ordering::SeqCst)
+    {
+        kick(cpu);
+    }
+}
+
 /// Does what came up during the section, until nothing is left. Returns with interrupts masked: the caller goes back to
 /// the program without letting one in between.
 pub fn leave_section() {
@@ -390,6 +416,12 @@ fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
     }
     if came(vectors::CONSOLE) {
         console::on_interrupt();
+    }
+    if cpu.sched.pass_requested.load(Ordering::Relaxed)
+        && cpu.sched.pass_requested.swap(false, Ordering::SeqCst)
+        && let Some(pass) = PASS.get()
+    {
+        pass();
     }
 }
 

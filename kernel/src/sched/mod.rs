@@ -27,7 +27,7 @@ use crate::exit;
 use crate::mm::frames;
 use crate::mm::kstack::{self, KernelStack};
 
-pub(crate) use cpu::thread_started;
+pub(crate) use cpu::{kernel_thread_started, thread_started};
 pub use cpu::{
     CpuSched, breathe, cpu_count, cpu_time_ns, idle, idle_mask, leave_section, online_mask, this_cpu,
     yield_now,
@@ -40,6 +40,9 @@ use policy::Parameters;
 
 /// All threads of the program that have not ended, by number.
 static THREADS: SpinLock<Vec<Arc<Thread>>> = SpinLock::new(Vec::new());
+
+/// Threads of the kernel's own.
+static KERNEL_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads for which room was made and which are not in the table yet.
 static STARTING: AtomicUsize = AtomicUsize::new(0);
@@ -161,6 +164,23 @@ fn prepare_reserved(
     Ok(Arc::new(Thread::new(context, Some(stack), name, parameters)))
 }
 
+/// Makes a thread of the kernel's own, which runs `entry` in kernel sections and lets others run where it waits or
+/// [`breathe`]s. It has no number, is in no table and takes no signals.
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn spawn_kernel(name: [u8; 16], entry: fn() -> !) -> Result<(), NoMemory> {
+    KERNEL_THREADS.fetch_add(1, Ordering::Relaxed);
+    let fpu = FpuState::new().ok_or(NoMemory)?;
+    let stack = KernelStack::new().ok_or(NoMemory)?;
+    reserve_for_thread()?;
+    // SAFETY: the stack is fresh.
+    let context = unsafe { Context::kernel(stack.top(), entry, fpu) };
+    let parameters = Parameters::new(Policy::DEFAULT, u64::MAX);
+    cpu::enqueue(Arc::new(Thread::of_kernel(context, stack, name, parameters)));
+    Ok(())
+}
+
 /// Frames that must be free for one more thread: its stack and state, and something for the kernel besides.
 const FRAMES_FOR_THREAD: u64 = kstack::THREAD_PAGES + 16;
 
@@ -173,7 +193,7 @@ fn reserve_for_thread() -> Result<(), NoMemory> {
         let mut threads = THREADS.lock();
         let starting = STARTING.load(Ordering::Relaxed);
         threads.try_reserve(starting).map_err(|_| NoMemory)?;
-        threads.len() + starting
+        threads.len() + starting + KERNEL_THREADS.load(Ordering::Relaxed)
     };
     for cpu in percpu::all() {
         cpu.sched.queue.lock().try_reserve(threads).map_err(|_| NoMemory)?;

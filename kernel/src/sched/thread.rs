@@ -155,6 +155,26 @@ impl Thread {
         parameters: Parameters,
     ) -> Self {
         let tid = if stack.is_some() { NEXT_TID.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        Self::numbered(tid, context, stack, name, parameters)
+    }
+
+    /// A thread of the kernel's own.
+    pub(super) fn of_kernel(
+        context: Context,
+        stack: KernelStack,
+        name: [u8; 16],
+        parameters: Parameters,
+    ) -> Self {
+        Self::numbered(0, context, Some(stack), name, parameters)
+    }
+
+    fn numbered(
+        tid: Tid,
+        context: Context,
+        stack: Option<KernelStack>,
+        name: [u8; 16],
+        parameters: Parameters,
+    ) -> Self {
         Self {
             tid,
             context: UnsafeCell::new(context),

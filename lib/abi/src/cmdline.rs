@@ -26,6 +26,8 @@ pub struct Settings {
     pub env: Vec<String>,
     /// `log=error|warn|info|debug`: which of the kernel's own messages reach the console. Default: `warn`.
     pub log: Option<LogLevel>,
+    /// `net.NAME=VALUE`, any number of times, as they stand: the network reads them (`net::config`).
+    pub net: Vec<String>,
     /// Words after `--`.
     pub args: Vec<String>,
 }
@@ -67,7 +69,7 @@ impl fmt::Display for CmdlineError {
         match self {
             Self::Unknown(word) => write!(
                 f,
-                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env and log, \
+                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env, log and net.NAME, \
                  and the program's arguments come after `--`"
             ),
             Self::Value { word, expected } => write!(f, "command line: \"{word}\": expected {expected}"),
@@ -122,6 +124,7 @@ impl Settings {
                     _ => return Err(value_error("log=error, warn, info or debug")),
                 });
             }
+            _ if name.starts_with("net.") => self.net.push(word.to_owned()),
             _ => return Err(CmdlineError::Unknown(word.to_owned())),
         }
         Ok(())
@@ -148,6 +151,7 @@ impl fmt::Display for Settings {
         words.extend(self.argv0.as_ref().map(|name| alloc::format!("argv0={name}")));
         words.extend(self.env.iter().map(|env| alloc::format!("env={env}")));
         words.extend(self.log.map(|level| alloc::format!("log={level}")));
+        words.extend(self.net.iter().cloned());
         if !self.args.is_empty() {
             words.push("--".to_string());
             words.extend(self.args.iter().cloned());

@@ -27,13 +27,22 @@ global_asm!(
     "xor ebp, ebp",
     "call {thread_started}",
     "jmp includeos_trap_return",
+    // As above, of a thread of the kernel's own: what it runs is in r12.
+    ".globl includeos_kernel_thread_start",
+    "includeos_kernel_thread_start:",
+    "mov rdi, r12",
+    "xor ebp, ebp",
+    "call {kernel_thread_started}",
+    "ud2",
     ".text",
     thread_started = sym crate::sched::thread_started,
+    kernel_thread_started = sym crate::sched::kernel_thread_started,
 );
 
 unsafe extern "C" {
     fn includeos_switch(save: *mut u64, load: u64);
     fn includeos_thread_start();
+    fn includeos_kernel_thread_start();
 }
 
 /// What a thread that does not run keeps, besides its kernel stack.
@@ -61,6 +70,21 @@ impl Context {
             (rsp as *mut [u64; 7]).write([0, 0, 0, 0, 0, 0, start as usize as u64]);
         }
         Self { rsp, fpu, fs_base }
+    }
+
+    /// The context of a thread of the kernel's own, which runs `entry` in a kernel section and never returns from it.
+    ///
+    /// # Safety
+    /// As [`Self::new`].
+    pub unsafe fn kernel(stack_top: u64, entry: fn() -> !, fpu: FpuState) -> Self {
+        let start: unsafe extern "C" fn() = includeos_kernel_thread_start;
+        // As in `new`: r15, r14, r13, r12, rbx, rbp, then where to. A word more keeps the stack aligned at the call.
+        let rsp = stack_top - 8 * 8;
+        // SAFETY: as in `new`.
+        unsafe {
+            (rsp as *mut [u64; 7]).write([0, 0, 0, entry as usize as u64, 0, 0, start as usize as u64]);
+        }
+        Self { rsp, fpu, fs_base: 0 }
     }
 
     /// The context of code that already runs on a stack of its own (the idle thread).

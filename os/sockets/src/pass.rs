@@ -1,0 +1,369 @@
+//! [`Net`]: the stack and its devices, and the network pass.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use frame::{RxFrame, TxFrame};
+use kernel::device::net::{Interrupt, NetDevice, TxError};
+use kernel::mm::packets;
+use kernel::sched::{self, CallHandle};
+use kernel::{log, time};
+use linux::errno::{EADDRNOTAVAIL, Errno};
+use net::stack::{ListenerHandle, TcpHandle};
+use net::udp::UdpHandle;
+use net::{Event, IfaceId, Instant, Link, Stack};
+use sync::SpinLock;
+use wire::MacAddr;
+
+use crate::bound::BoundPorts;
+use crate::config;
+use crate::tcp::TcpSocket;
+use crate::udp::UdpSocket;
+
+/// The CPU that owns the stack.
+pub const OWNER: u32 = 0;
+/// Frames that a pass takes from a device at most; what is left over is for the network's thread.
+const BUDGET: usize = 64;
+
+/// A device and its interface.
+struct Device {
+    iface: IfaceId,
+    device: Box<dyn NetDevice>,
+    /// A frame for which the device had no room.
+    waiting: Option<TxFrame>,
+}
+
+/// The stack, its devices, and the sockets of its endpoints.
+pub struct Net {
+    /// The stack.
+    pub stack: Stack,
+    /// Local addresses of stream sockets.
+    pub bound: BoundPorts,
+    devices: Vec<Device>,
+    burst: Vec<RxFrame>,
+    /// The stack's next deadline, as the timer knows it.
+    timer: Option<(u64, CallHandle)>,
+    /// Sockets by the places of their flows, listeners and endpoints.
+    flows: Vec<Option<Arc<TcpSocket>>>,
+    listeners: Vec<Option<Arc<TcpSocket>>>,
+    endpoints: Vec<Option<Arc<UdpSocket>>>,
+}
+
+static NET: SpinLock<Option<Net>> = SpinLock::new(None);
+
+/// Sockets that a program has done something with.
+static POSTED: SpinLock<Vec<Arc<TcpSocket>>> = SpinLock::new(Vec::new());
+/// The network's thread has work, and whom to wake.
+static BEHIND: AtomicBool = AtomicBool::new(false);
+static THREAD: SpinLock<Option<sched::Waiter>> = SpinLock::new(None);
+
+/// The time, as the stack counts it.
+pub fn now() -> Instant {
+    Instant(time::now_ns())
+}
+
+/// Takes over the stack. Called once, at boot.
+pub fn init(stack: Stack) {
+    let mut burst = Vec::new();
+    burst.reserve_exact(BUDGET);
+    let net = Net {
+        stack,
+        bound: BoundPorts::default(),
+        devices: Vec::new(),
+        burst,
+        timer: None,
+        flows: Vec::new(),
+        listeners: Vec::new(),
+        endpoints: Vec::new(),
+    };
+    *NET.lock() = Some(net);
+    sched::set_pass(pass);
+    if sched::spawn_kernel(*b"net\0\0\0\0\0\0\0\0\0\0\0\0\0", thread).is_err() {
+        log!(Warn, "too little memory for the network's thread: under load the program waits (-m)");
+    }
+}
+
+/// Calls `f` with the network, then does what followed from it. From any CPU. `None`: there is no network.
+pub fn with<R>(f: impl FnOnce(&mut Net) -> R) -> Option<R> {
+    let (result, more) = {
+        let mut net = NET.lock();
+        let net = net.as_mut()?;
+        let result = f(net);
+        (result, net.settle(now()))
+    };
+    if more {
+        sched::request_pass(OWNER);
+    }
+    Some(result)
+}
+
+/// Calls `f` with the network, of which it changes nothing. From any CPU. `None`: there is no network.
+pub fn look<R>(f: impl FnOnce(&Net) -> R) -> Option<R> {
+    NET.lock().as_ref().map(f)
+}
+
+/// Has the owner look at a socket: at once if this is the owner, in its next pass otherwise.
+pub fn post(socket: Arc<TcpSocket>) {
+    POSTED.lock().push(socket);
+    if sched::this_cpu() == OWNER {
+        pass();
+    } else {
+        sched::request_pass(OWNER);
+    }
+}
+
+/// The network pass, on the owner.
+fn pass() {
+    let more = NET.lock().as_mut().is_some_and(Net::pass);
+    if more && !BEHIND.swap(true, Ordering::SeqCst) {
+        // A flood must not keep the program from running: what is left over is a thread's among others.
+        let waiter = THREAD.lock().take();
+        match waiter {
+            Some(waiter) => {
+                sched::wake(&waiter);
+            }
+            None => sched::request_pass(OWNER),
+        }
+    }
+}
+
+/// The network's thread: passes, as long as there is more than one pass does.
+fn thread() -> ! {
+    loop {
+        if BEHIND.swap(false, Ordering::SeqCst) {
+            while NET.lock().as_mut().is_some_and(Net::pass) {
+                sched::breathe();
+            }
+            continue;
+        }
+        let waiter = sched::prepare_wait();
+        *THREAD.lock() = Some(waiter.clone());
+        if BEHIND.load(Ordering::SeqCst) {
+            sched::cancel_wait(&waiter);
+            continue;
+        }
+        sched::wait(None);
+    }
+}
+
+/// A device has interrupted.
+fn on_interrupt(index: u64) {
+    {
+        let mut net = NET.lock();
+        if let Some(net) = net.as_mut()
+            && let Some(device) = net.devices.get_mut(index as usize)
+        {
+            let Interrupt { link, .. } = device.device.acknowledge();
+            if link {
+                let link = link_of(&*device.device);
+                log!(Info, "{}: the link is {}", device.iface.0, if link.up { "up" } else { "down" });
+                net.stack.set_link(device.iface, link, now());
+            }
+        }
+    }
+    pass();
+}
+
+/// The stack's deadline has come.
+fn on_deadline(_: u64) {
+    if let Some(net) = NET.lock().as_mut() {
+        net.timer = None;
+    }
+    sched::request_pass(OWNER);
+}
+
+fn link_of(device: &dyn NetDevice) -> Link {
+    Link {
+        mac: MacAddr(device.mac()),
+        mtu: device.mtu(),
+        tx_checksum: device.offloads().tx_checksum,
+        up: device.link_up(),
+    }
+}
+
+impl Net {
+    /// Takes over a device as interface `name`.
+    pub fn add_device(&mut self, name: &str, mut device: Box<dyn NetDevice>) -> Option<IfaceId> {
+        let iface = self.stack.add_device(name, link_of(&*device)).ok()?;
+        let handler = kernel::irq::Handler { call: on_interrupt, argument: self.devices.len() as u64 };
+        if let Err(error) = device.connect_interrupts(OWNER, handler) {
+            log!(Warn, "{name}: {error}; it is not used");
+            return None;
+        }
+        let mac = device.mac();
+        log!(
+            Info,
+            "{name}: {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}, MTU {}",
+            mac[0],
+            mac[1],
+            mac[2],
+            mac[3],
+            mac[4],
+            mac[5],
+            device.mtu()
+        );
+        device.enable_interrupts();
+        self.devices.push(Device { iface, device, waiting: None });
+        Some(iface)
+    }
+
+    /// Gives a stream socket a local address.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`.
+    pub fn bind(&mut self, wanted: SocketAddrV4, reuse: bool) -> Result<SocketAddrV4, Errno> {
+        if !wanted.ip().is_unspecified() && !self.stack.is_own(*wanted.ip()) {
+            return Err(EADDRNOTAVAIL);
+        }
+        self.bound.bind(wanted, reuse)
+    }
+
+    /// Notes whose a flow is.
+    pub fn register_flow(&mut self, handle: TcpHandle, socket: Arc<TcpSocket>) {
+        register(&mut self.flows, handle.index() as usize, socket);
+    }
+
+    /// The flow is nobody's any more.
+    pub fn forget_flow(&mut self, handle: TcpHandle) -> Option<Arc<TcpSocket>> {
+        self.flows.get_mut(handle.index() as usize)?.take()
+    }
+
+    /// Notes whose a listener is.
+    pub fn register_listener(&mut self, handle: ListenerHandle, socket: Arc<TcpSocket>) {
+        register(&mut self.listeners, handle.index() as usize, socket);
+    }
+
+    /// The listener is nobody's any more.
+    pub fn forget_listener(&mut self, handle: ListenerHandle) -> Option<Arc<TcpSocket>> {
+        self.listeners.get_mut(handle.index() as usize)?.take()
+    }
+
+    /// Notes whose an endpoint is.
+    pub fn register_endpoint(&mut self, handle: UdpHandle, socket: Arc<UdpSocket>) {
+        register(&mut self.endpoints, handle.index() as usize, socket);
+    }
+
+    /// The endpoint is nobody's any more.
+    pub fn forget_endpoint(&mut self, handle: UdpHandle) -> Option<Arc<UdpSocket>> {
+        self.endpoints.get_mut(handle.index() as usize)?.take()
+    }
+
+    /// One pass: what programs have posted, what devices have received, what is due, what follows. Returns whether there is
+    /// more to do at once.
+    fn pass(&mut self) -> bool {
+        self.serve_posted();
+        let mut more = false;
+        for index in 0..self.devices.len() {
+            more |= self.receive(index);
+        }
+        more | self.settle(now())
+    }
+
+    /// Looks at the sockets that programs have done something with.
+    fn serve_posted(&mut self) {
+        let posted = core::mem::take(&mut *POSTED.lock());
+        for socket in posted {
+            socket.serve(self);
+        }
+    }
+
+    /// Takes a burst from a device. Returns whether there is more.
+    fn receive(&mut self, index: usize) -> bool {
+        let Some(Device { iface, device, .. }) = self.devices.get_mut(index) else { return false };
+        device.disable_interrupts();
+        let taken = device.receive(&mut self.burst, BUDGET);
+        if taken > 0 {
+            self.stack.receive(*iface, self.burst.drain(..), now());
+        }
+        taken == BUDGET || device.enable_interrupts()
+    }
+
+    /// Does what is due, tells sockets what happened, sends what there is to send, and sets the timer. Returns whether there
+    /// is more to do at once.
+    fn settle(&mut self, now: Instant) -> bool {
+        if self.stack.poll_timeout().is_some_and(|at| at <= now) {
+            self.stack.handle_timeout(now);
+        }
+        while let Some(event) = self.stack.poll_event() {
+            self.handle(event);
+        }
+        self.transmit(now);
+        match self.stack.poll_timeout() {
+            Some(at) if at <= now => return true,
+            Some(at) => self.arm(at),
+            None => {}
+        }
+        false
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tcp { flow, events } => {
+                if let Some(socket) = self.flows.get(flow.index() as usize).cloned().flatten() {
+                    socket.on_events(self, flow, events);
+                }
+            }
+            Event::Accept { listener } => {
+                if let Some(socket) = self.listeners.get(listener.index() as usize).cloned().flatten() {
+                    socket.on_accept(self);
+                }
+            }
+            Event::Udp { socket } => {
+                if let Some(endpoint) = self.endpoints.get(socket.index() as usize).cloned().flatten() {
+                    endpoint.on_event();
+                }
+            }
+            Event::Lease { iface } => config::on_lease(&self.stack, iface),
+            Event::AddressConflict { address, mac, .. } => {
+                log!(Warn, "network: {address} is in use by {mac}, too");
+            }
+            Event::EchoReply { .. } => {}
+        }
+    }
+
+    /// Gives the devices what there is to send, one notification each.
+    fn transmit(&mut self, now: Instant) {
+        for Device { iface, device, waiting } in &mut self.devices {
+            while let Some(frame) = waiting.take().or_else(|| self.stack.poll_transmit(*iface, now)) {
+                match device.transmit(frame) {
+                    Ok(()) => {}
+                    Err(TxError::Full(frame)) => {
+                        *waiting = Some(frame);
+                        break;
+                    }
+                    // The device counts it.
+                    Err(TxError::Unsendable(_)) => {}
+                }
+            }
+            device.flush();
+            device.reclaim();
+        }
+        if let Some(budget) = packets::budget() {
+            self.stack.set_pressure(budget.pressure(), now);
+        }
+    }
+
+    /// Has the owner called at the stack's deadline.
+    fn arm(&mut self, at: Instant) {
+        if let Some((armed, handle)) = self.timer {
+            if armed <= at.0 {
+                return;
+            }
+            sched::cancel_call(handle);
+        }
+        // Without memory for it the next event does what is due.
+        self.timer = sched::call_at(at.0, on_deadline, 0).ok().map(|handle| (at.0, handle));
+    }
+}
+
+fn register<T>(table: &mut Vec<Option<Arc<T>>>, index: usize, socket: Arc<T>) {
+    if index >= table.len() {
+        table.resize(index + 1, None);
+    }
+    if let Some(slot) = table.get_mut(index) {
+        *slot = Some(socket);
+    }
+}

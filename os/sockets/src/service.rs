@@ -1,0 +1,63 @@
+//! The service's record, and the libc symbol that brings it in.
+
+use alloc::sync::Arc;
+
+use linux::errno::{EAFNOSUPPORT, EPROTONOSUPPORT, Errno};
+use linux::service::Service;
+use linux::socket::{AF_INET, Family, Kind, Socket};
+
+use crate::{config, tcp, udp};
+
+/// The record's content.
+#[cfg_attr(not(includeos_metal), expect(dead_code, reason = "the record below is the only thing that refers to it"))]
+static SERVICE: Service = Service { name: "net", start: config::start, sockets: &Inet };
+
+/// What makes sockets of the internet protocols.
+struct Inet;
+
+impl Family for Inet {
+    fn socket(&self, domain: u16, kind: Kind, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+        const IPPROTO_TCP: i32 = 6;
+        const IPPROTO_UDP: i32 = 17;
+        // IPv6 comes later; who asks for it is told at once, and libc goes on with IPv4.
+        if domain != AF_INET {
+            return Err(EAFNOSUPPORT);
+        }
+        match (kind, protocol) {
+            (Kind::Stream, 0 | IPPROTO_TCP) => Ok(tcp::TcpSocket::new()),
+            (Kind::Datagram, 0 | IPPROTO_UDP) => Ok(udp::UdpSocket::new()),
+            _ => Err(EPROTONOSUPPORT),
+        }
+    }
+}
+
+// `socket` of libc is weak, so that this one wins: nothing but the plain system call, which also works on Linux and at ring 3.
+// The record lives exactly as long as the function (SHF_LINK_ORDER). `includeos_net` names the place for those who force the
+// service in.
+#[cfg(includeos_metal)]
+core::arch::global_asm!(
+    ".section .hook.socket,\"ax\",@progbits",
+    ".globl socket",
+    ".globl includeos_net",
+    ".type socket,@function",
+    "includeos_net:",
+    "socket:",
+    "mov eax, 41",
+    "syscall",
+    "cmp rax, -4095",
+    "jae 2f",
+    "ret",
+    "2: push rbx",
+    "mov ebx, eax",
+    "neg ebx",
+    "call __errno_location",
+    "mov [rax], ebx",
+    "pop rbx",
+    "mov eax, -1",
+    "ret",
+    ".section inc_services,\"ao\",@progbits,.hook.socket",
+    ".balign 8",
+    ".quad {service}",
+    ".text",
+    service = sym SERVICE,
+);

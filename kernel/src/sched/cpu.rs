@@ -391,6 +391,7 @@ fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
     if came(vectors::CONSOLE) {
         console::on_interrupt();
     }
+    crate::irq::dispatch(&pending);
 }
 
 /// Does what is due, and ends the running thread's turn if it is over.

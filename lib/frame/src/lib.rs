@@ -18,6 +18,7 @@ mod frame;
 #[cfg(any(test, feature = "alloc"))]
 mod heap_pool;
 mod lent;
+mod offload;
 mod pool;
 
 pub use budget::{Budget, Pressure};
@@ -25,4 +26,5 @@ pub use frame::{Frame, Segment, Segments};
 #[cfg(any(test, feature = "alloc"))]
 pub use heap_pool::HeapPool;
 pub use lent::Lent;
+pub use offload::{ChecksumOffload, RxFrame, TxFrame};
 pub use pool::{BLOCK_ALIGN, BLOCK_OVERHEAD, DmaAddr, LINK_LAYOUT, Memory, Pool};

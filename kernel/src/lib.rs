@@ -16,6 +16,7 @@ pub mod console;
 pub mod device;
 pub mod entry;
 pub mod exit;
+pub mod irq;
 pub mod log;
 pub mod machine;
 pub mod mm;

@@ -1,5 +1,7 @@
 //! The traits that drivers implement, one for each role.
 
+pub mod net;
+
 /// A console: where the program's output and the kernel's own lines go.
 pub trait Console: Sync {
     /// Writes octets, as they are. Waits for the device, never for an interrupt; may be called in any context, also

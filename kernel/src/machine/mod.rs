@@ -5,4 +5,5 @@ pub mod clock;
 pub mod cpus;
 pub mod fw_cfg;
 mod mp_table;
+pub mod pci;
 pub mod pvh;

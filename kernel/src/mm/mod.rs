@@ -3,11 +3,14 @@
 //! Lock order: address space, then heap, then frames.
 
 pub mod direct;
+pub mod dma;
 pub mod frames;
 #[cfg(includeos_metal)]
 mod heap;
 pub mod image;
 pub mod kstack;
+pub mod packets;
+pub mod registers;
 mod space;
 pub mod vma;
 

@@ -1,6 +1,7 @@
 //! The program's address space: mmap(2) and its kin over the areas and the page tables.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use sync::SpinLock;
 
@@ -26,6 +27,8 @@ struct Space {
     tables: PageTables,
     areas: Areas,
     brk: Range<u64>,
+    /// The GiB above [`LINEAR_GIB`] in which devices are mapped; 0: none yet.
+    high_devices: [u64; HIGH_PLACES],
     /// Bytes promised to the program, and how many may be.
     committed: u64,
     commit_limit: u64,
@@ -111,6 +114,7 @@ pub(super) fn init(tables: PageTables) {
         tables,
         areas,
         brk: brk..brk,
+        high_devices: [0; HIGH_PLACES],
         committed: 0,
         commit_limit: 0,
         resident: 0,
@@ -123,11 +127,19 @@ fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
     f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
 }
 
+/// Frames that the kernel may take later, whatever was promised to the program.
+static SET_ASIDE: AtomicU64 = AtomicU64::new(0);
+
+/// Keeps as many frames from being promised to the program. Before [`set_program`].
+pub(super) fn set_aside(frames: u64) {
+    SET_ASIDE.fetch_add(frames, Ordering::Relaxed);
+}
+
 /// Prepares the address space for the program: its stack, and the limit of what may be promised, now that the kernel
 /// has taken what it needs to start.
 pub fn set_program() {
     with(|space| {
-        let free = frames::free_count();
+        let free = frames::free_count().saturating_sub(SET_ASIDE.load(Ordering::Relaxed));
         space.commit_limit = (free - free / COMMIT_RESERVE_DIVISOR) * PAGE_SIZE;
         space.frame_reserve = (free / FRAME_RESERVE_DIVISOR).max(FRAME_RESERVE_MIN);
         let protection = Protection::READ_WRITE;
@@ -251,10 +263,24 @@ pub(super) unsafe fn unmap_kernel_page(address: u64) {
     });
 }
 
+/// GiB of physical addresses that have a place in the device window at the distance of their number; those above, where
+/// firmware may put devices of 64-bit addresses, get one of the places behind as they come.
+const LINEAR_GIB: u64 = 512;
+const HIGH_PLACES: usize = 16;
+
 pub(super) fn map_device(base: u64, physical: u64) -> Option<*mut u8> {
     with(|space| {
-        // One page for each device register page, at a distance that mirrors physical addresses.
-        let address = base + (physical & 0x7f_ffff_f000);
+        let (gib, within) = (physical >> 30, physical & 0x3fff_f000);
+        let place = match gib < LINEAR_GIB {
+            true => gib,
+            false => {
+                let high = &mut space.high_devices;
+                let known = high.iter().position(|other| *other == gib || *other == 0)?;
+                high[known] = gib;
+                LINEAR_GIB + known as u64
+            }
+        };
+        let address = base + (place << 30 | within);
         // SAFETY: the caller names a device's page; it is outside RAM, so that nothing else maps it.
         unsafe { space.tables.map_device(address, physical & !(PAGE_SIZE - 1)) }.ok()?;
         Some((address + (physical & (PAGE_SIZE - 1))) as *mut u8)

@@ -417,6 +417,7 @@ fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
     if came(vectors::CONSOLE) {
         console::on_interrupt();
     }
+    crate::irq::dispatch(&pending);
     if cpu.sched.pass_requested.load(Ordering::Relaxed)
         && cpu.sched.pass_requested.swap(false, Ordering::SeqCst)
         && let Some(pass) = PASS.get()

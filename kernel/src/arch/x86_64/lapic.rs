@@ -231,6 +231,13 @@ pub fn fired() {
     percpu::this().timer_armed.store(0, Ordering::Relaxed);
 }
 
+/// Ends the one interrupt that the handler left open: that of a line by level.
+pub fn end_of_interrupt() {
+    if let Some(mode) = MODE.get() {
+        mode.write(register::EOI, 0);
+    }
+}
+
 /// Interrupts another CPU.
 pub fn send_ipi(cpu: &PerCpu, vector: u8) {
     if let Some(mode) = MODE.get() {

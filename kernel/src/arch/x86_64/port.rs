@@ -69,3 +69,15 @@ pub unsafe fn inw(port: u16) -> u16 {
     unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) }
     value
 }
+
+/// Reads 32 bits from a port.
+///
+/// # Safety
+/// As [`inb`].
+#[inline]
+pub unsafe fn inl(port: u16) -> u32 {
+    let value;
+    // SAFETY: the caller's promise; the instruction touches no memory.
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) }
+    value
+}

@@ -3,8 +3,8 @@
 //! Every vector has an interrupt stack (IST): at ring 0 the CPU would otherwise push onto the program's stack, in its
 //! red zone. The interrupt stack is left at once, so that the next fault finds it empty:
 //!
-//! * a **device vector** sets its pending bit and acknowledges the LAPIC, in assembly: no lock, no allocation, no
-//!   xmm register. Inside a kernel section it then returns; from the program it goes on as a trap, for pending work
+//! * a **device vector** sets its pending bit and acknowledges the LAPIC (but for lines by level, see `irq`), in
+//!   assembly: no lock, no allocation, no xmm register. Inside a kernel section it then returns; from the program it goes on as a trap, for pending work
 //!   is done when the outermost section is left.
 //! * an **exception or interrupt from the program** becomes a [`TrapFrame`] on the thread's kernel stack and
 //!   [`trap_from_program`].
@@ -17,7 +17,7 @@ use core::cell::UnsafeCell;
 use super::gdt::{Ist, KERNEL_CODE};
 use super::{cpu, percpu};
 use crate::report::Cause;
-use crate::{exit, mm, report, sched};
+use crate::{exit, irq, mm, report, sched};
 
 /// The program's registers at an entry, as the entry assembly lays them on the kernel stack.
 ///
@@ -78,6 +78,10 @@ const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16));
 pub const SYSCALL_VECTOR: u64 = 0x100;
 /// First vector that is not an exception.
 pub const FIRST_DEVICE: u8 = 32;
+/// First vector of lines by level (`irq`). Not acknowledged in the handler, so the lowest class that devices have.
+pub const FIRST_LEVEL: u8 = 0x30;
+/// How many there are: one class.
+pub const LEVEL_COUNT: usize = 16;
 /// The LAPIC timer's vector.
 pub const TIMER: u8 = 0x40;
 /// COM1's vector.
@@ -86,6 +90,10 @@ pub const CONSOLE: u8 = 0x41;
 pub const RESCHEDULE: u8 = 0x42;
 /// Sent by another CPU: the page tables have changed (`tlb`).
 pub const TLB: u8 = 0x43;
+/// First vector of messages and lines by edge (`irq`).
+pub const FIRST_EDGE: u8 = 0x50;
+/// How many there are.
+pub const EDGE_COUNT: usize = 32;
 /// The LAPIC's spurious vector.
 pub const SPURIOUS: u8 = 0xff;
 
@@ -170,7 +178,10 @@ global_asm!(
     "cmp eax, {tlb}",
     "je 7f",
     "bts gs:[{pending}], rax",
-    "8: mov rcx, gs:[{lapic_eoi}]",
+    "8: lea ecx, [rax - {first_level}]",
+    "cmp ecx, {level_count}",
+    "jb 3f",
+    "mov rcx, gs:[{lapic_eoi}]",
     "test rcx, rcx",
     "jz 2f",
     "mov dword ptr [rcx], 0",
@@ -231,6 +242,8 @@ global_asm!(
     ".text",
     first_device = const FIRST_DEVICE,
     x2apic_eoi = const cpu::msr::X2APIC + 0xb,
+    first_level = const FIRST_LEVEL,
+    level_count = const LEVEL_COUNT,
     tlb = const TLB,
     tlb_requested = const percpu::TLB_REQUESTED,
     tlb_done = const percpu::TLB_DONE,
@@ -354,6 +367,7 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
         // Not the program's doing.
         VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
         vector if [TIMER, CONSOLE, RESCHEDULE, SPURIOUS].map(u64::from).contains(&vector) => {}
+        vector if irq::is_connected(vector) => {}
         // An exception; or a vector that no device has, from an `int` instruction.
         _ => linux_fault(frame, Cause::Exception),
     }

@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use sync::run_queue::{Place, RunQueue};
-use sync::{SpinLock, TimerQueue};
+use sync::{IdleSet, SpinLock, TimerQueue, Vectors};
 
 use super::thread::Thread;
 use super::timers::{self, Due};
@@ -61,9 +61,10 @@ impl Default for CpuSched {
     }
 }
 
-/// CPUs that run threads, and those of them that have nobody to run, a bit a CPU.
+/// CPUs that run threads, a bit a CPU.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
-static IDLE: AtomicU64 = AtomicU64::new(0);
+/// Those of them that have nobody to run.
+static IDLE: IdleSet = IdleSet::new();
 
 /// CPUs that run threads, a bit a CPU.
 pub fn online_mask() -> u64 {
@@ -77,7 +78,7 @@ pub fn cpu_count() -> u32 {
 
 /// CPUs that are idle at this moment, a bit a CPU.
 pub fn idle_mask() -> u64 {
-    IDLE.load(Ordering::SeqCst)
+    IDLE.mask()
 }
 
 /// Number of this CPU.
@@ -110,9 +111,11 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     let alone = queue.len() == 1;
     drop(queue);
     if core::ptr::eq(cpu, percpu::this()) {
-        let flag = if preempts { &cpu.resched } else { &cpu.sched.rearm };
-        flag.store(true, Ordering::Relaxed);
-    } else if IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst) & cpu.bit() != 0 {
+        match preempts {
+            true => cpu.pending.set_resched(),
+            false => cpu.sched.rearm.store(true, Ordering::Relaxed),
+        }
+    } else if IDLE.claim(cpu.bit()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     } else if preempts || alone {
         // The first one behind the running thread: that one's turn ends now, and its CPU's timer must be set.
@@ -147,8 +150,7 @@ fn least_loaded(mask: u64) -> &'static PerCpu {
 
 /// Has a CPU look for a better thread to run as soon as it can.
 pub(super) fn kick(cpu: &PerCpu) {
-    let asked = cpu.resched.swap(true, Ordering::SeqCst);
-    if !asked && !core::ptr::eq(cpu, percpu::this()) {
+    if cpu.pending.request_resched() && !core::ptr::eq(cpu, percpu::this()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     }
 }
@@ -176,7 +178,7 @@ pub fn yield_now() {
 /// Chooses the next thread and switches to it. The current one goes on, later, if it is neither waiting nor ended.
 pub(super) fn schedule() {
     let cpu = percpu::this();
-    cpu.resched.store(false, Ordering::SeqCst);
+    cpu.pending.begin_resched();
     let from = cpu.current_thread();
     let Some(to) = next_thread(cpu, from) else { return };
     if let Some(stack) = &to.stack {
@@ -312,16 +314,15 @@ pub fn leave_section() {
     loop {
         irq::disable();
         let cpu = percpu::this();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
+        let Some(vectors) = cpu.pending.take() else {
             if cpu.sched.rearm.load(Ordering::Relaxed) {
                 arm_timer(cpu);
             }
             return;
-        }
+        };
         irq::enable();
-        handle(cpu, pending);
-        if cpu.resched.load(Ordering::Relaxed) {
+        handle(cpu, vectors);
+        if cpu.pending.needs_resched() {
             schedule();
         }
     }
@@ -332,40 +333,42 @@ pub fn idle() -> ! {
     let cpu = percpu::this();
     loop {
         irq::disable();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
-            // Announced before the last look: who adds a thread that may run here after it sees the bit and sends an interrupt.
-            IDLE.fetch_or(cpu.bit(), Ordering::SeqCst);
-            if cpu.sched.ready.load(Ordering::SeqCst) == 0
-                && let Some(stolen) = steal(cpu)
-            {
-                enqueue_on(cpu, stolen);
-            }
-            let halts = cpu.sched.ready.load(Ordering::SeqCst) == 0;
-            if halts {
+        let vectors = cpu.pending.take();
+        if vectors.is_none() {
+            let halt = || {
                 arm_timer(cpu);
                 irq::enable_and_halt();
-            }
-            IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst);
+            };
+            let halted = IDLE.halt_unless(cpu.bit(), || find_work(cpu), halt);
             tlb::catch_up(cpu);
-            if halts {
+            if halted {
                 continue;
             }
         }
         irq::enable();
-        handle(cpu, pending);
+        handle(cpu, vectors.unwrap_or_default());
         schedule();
     }
 }
 
+/// Whether somebody is ready here, or on another CPU and comes here.
+fn find_work(cpu: &'static PerCpu) -> bool {
+    let is_ready = || cpu.sched.ready.load(Ordering::SeqCst) != 0;
+    if !is_ready()
+        && let Some(stolen) = steal(cpu)
+    {
+        enqueue_on(cpu, stolen);
+    }
+    is_ready()
+}
+
 /// Handles the vectors that came.
-fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
-    let came = |vector: u8| pending[usize::from(vector / 64)] & 1 << (vector % 64) != 0;
-    if came(vectors::TIMER) {
+fn handle(cpu: &'static PerCpu, came: Vectors) {
+    if came.contains(vectors::TIMER) {
         lapic::fired();
         on_timer(cpu);
     }
-    if came(vectors::CONSOLE) {
+    if came.contains(vectors::CONSOLE) {
         console::on_interrupt();
     }
 }
@@ -376,7 +379,7 @@ fn on_timer(cpu: &'static PerCpu) {
     timers::expire(cpu, now);
     if cpu.sched.queue.lock().turn_ends().is_some_and(|end| end <= now) {
         give_away(cpu);
-        cpu.resched.store(true, Ordering::Relaxed);
+        cpu.pending.set_resched();
     }
     cpu.sched.rearm.store(true, Ordering::Relaxed);
 }

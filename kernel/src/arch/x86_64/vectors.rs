@@ -169,6 +169,7 @@ global_asm!(
     "mov [rsp + 24], rax",
     "cmp eax, {tlb}",
     "je 7f",
+    // `sync::PendingWork::record`.
     "bts gs:[{pending}], rax",
     "8: mov rcx, gs:[{lapic_eoi}]",
     "test rcx, rcx",
@@ -186,8 +187,7 @@ global_asm!(
     "je 4f",
     "9: add rsp, 8",
     "IRQ_RETURN",
-    // A flush is done at once, whatever it interrupts, and nothing else is: the number first, so that a request that comes
-    // meanwhile is not taken for done.
+    // A flush is done at once, whatever it interrupts, and nothing else is. `sync::FlushTickets`, rule 3: the number first.
     "7: mov rcx, gs:[{tlb_requested}]",
     "mov rdx, cr3",
     "mov cr3, rdx",

@@ -11,5 +11,5 @@
 mod build;
 mod localise;
 
-pub use build::{BuildError, KernelObject, build};
+pub use build::{BuildError, KernelObject, PROFILE_VARIABLE, build};
 pub use localise::{GateError, localise};

@@ -7,6 +7,7 @@ use sync::SpinLock;
 use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::percpu;
 use crate::arch::current::tlb::{self, Gone};
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
@@ -118,6 +119,7 @@ pub(super) fn init(tables: PageTables) {
 }
 
 fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
+    percpu::assert_in_section();
     f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
 }
 

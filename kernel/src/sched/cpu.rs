@@ -17,6 +17,7 @@ use sync::{IdleSet, SpinLock, TimerQueue, Vectors};
 
 use super::thread::Thread;
 use super::timers::{self, Due};
+use super::watchdog::{self, Watch};
 use crate::arch::current::percpu::{self, PerCpu};
 use crate::arch::current::vectors::{self, TrapFrame};
 use crate::arch::current::{context, irq, lapic, tlb};
@@ -32,6 +33,8 @@ pub struct CpuSched {
     pub(super) rearm: AtomicBool,
     /// What runs when nobody is ready; a reference of its own.
     idle: AtomicPtr<Thread>,
+    /// Whether the CPU gets on.
+    pub(super) watch: Watch,
     /// The thread that was switched away from, with the reference of `PerCpu::current`.
     left: AtomicPtr<Thread>,
 }
@@ -45,6 +48,7 @@ impl CpuSched {
             ready: AtomicUsize::new(0),
             rearm: AtomicBool::new(false),
             idle: AtomicPtr::new(null_mut()),
+            watch: Watch::new(),
             left: AtomicPtr::new(null_mut()),
         }
     }
@@ -101,6 +105,7 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
 }
 
 fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
+    percpu::assert_in_section();
     let now = time::now_ns();
     let mut queue = cpu.sched.queue.lock();
     // Before the parameters are read: see `policy::apply`.
@@ -177,6 +182,7 @@ pub fn yield_now() {
 
 /// Chooses the next thread and switches to it. The current one goes on, later, if it is neither waiting nor ended.
 pub(super) fn schedule() {
+    percpu::assert_in_section();
     let cpu = percpu::this();
     cpu.pending.begin_resched();
     let from = cpu.current_thread();
@@ -314,6 +320,7 @@ pub fn leave_section() {
     loop {
         irq::disable();
         let cpu = percpu::this();
+        cpu.sched.watch.note_left();
         let Some(vectors) = cpu.pending.take() else {
             if cpu.sched.rearm.load(Ordering::Relaxed) {
                 arm_timer(cpu);
@@ -326,6 +333,21 @@ pub fn leave_section() {
             schedule();
         }
     }
+}
+
+/// For long work in a kernel section, at a place where no lock is held: does what came up and lets others run. Returns
+/// whether the thread was notified: the work should come to an end.
+pub fn breathe() -> bool {
+    let cpu = percpu::this();
+    cpu.sched.watch.note_left();
+    if let Some(vectors) = cpu.pending.take() {
+        handle(cpu, vectors);
+        arm_timer(cpu);
+        if cpu.pending.needs_resched() {
+            schedule();
+        }
+    }
+    percpu::this().current_thread().notified.is_left()
 }
 
 /// The idle thread's life.
@@ -377,6 +399,7 @@ fn handle(cpu: &'static PerCpu, came: Vectors) {
 fn on_timer(cpu: &'static PerCpu) {
     let now = time::now_ns();
     timers::expire(cpu, now);
+    watchdog::look(cpu, now);
     if cpu.sched.queue.lock().turn_ends().is_some_and(|end| end <= now) {
         give_away(cpu);
         cpu.pending.set_resched();
@@ -389,8 +412,9 @@ fn arm_timer(cpu: &PerCpu) {
     cpu.sched.rearm.store(false, Ordering::Relaxed);
     let first = cpu.sched.timers.lock().next();
     let turn = cpu.sched.queue.lock().turn_ends();
+    let look = if cpu.current_thread().is_idle() { watchdog::next_look(cpu, time::now_ns()) } else { None };
     // With nothing to wait for, a timer that is still set fires once for nothing; stopping it would cost an exit.
-    if let Some(next) = first.into_iter().chain(turn).min() {
+    if let Some(next) = first.into_iter().chain(turn).chain(look).min() {
         time::arm_timer(next);
     }
 }

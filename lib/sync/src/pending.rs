@@ -54,7 +54,7 @@ impl PendingWork {
         self.vectors[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Ordering::Relaxed);
     }
 
-    /// By the CPU itself, with interrupts masked: takes the vectors that came. `None`: there is nothing to do at all, and the
+    /// By the CPU itself: takes the vectors that came. `None`: there is nothing to do at all; with interrupts masked, the
     /// section may be left (rule 3).
     #[inline]
     pub fn take(&self) -> Option<Vectors> {

@@ -101,6 +101,14 @@ impl PerCpu {
 
 static BOOT_CPU: PerCpu = PerCpu::new(0);
 
+/// In a checked build, that this code runs in a kernel section: where it may touch run queues, heap and tables.
+#[inline]
+pub fn assert_in_section() {
+    if cfg!(all(includeos_metal, debug_assertions)) {
+        assert!(this().depth.load(Ordering::Relaxed) > 0, "outside of a kernel section");
+    }
+}
+
 /// Most CPUs that are used: sets of them are one word.
 pub const MAX_CPUS: usize = 64;
 

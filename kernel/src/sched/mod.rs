@@ -104,6 +104,14 @@ pub fn current_cpu_ns() -> u64 {
     before + time::now_ns().saturating_sub(QUEUE.lock().started_ns)
 }
 
+/// Time a thread has been on a CPU, in nanoseconds. Of another thread that runs, without its present slice.
+pub fn cpu_ns(thread: &Thread) -> u64 {
+    if core::ptr::eq(thread, percpu::this().current.load(Ordering::Relaxed)) {
+        return current_cpu_ns();
+    }
+    thread.cpu_ns.load(Ordering::Relaxed)
+}
+
 /// The first thread for which `f` holds.
 pub fn find_thread(f: impl Fn(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
     THREADS.lock().iter().find(|&thread| f(thread)).cloned()

@@ -38,6 +38,8 @@ pub struct Thread {
     pub(super) notified: AtomicBool,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
+    /// Address of the list of robust futexes that the thread holds (set_robust_list(2)); 0: none.
+    pub robust_list: AtomicU64,
     /// What os/linux keeps of signals.
     pub signals: SpinLock<ThreadSignals>,
     name: SpinLock<[u8; 16]>,
@@ -157,6 +159,7 @@ impl Thread {
             wake: AtomicU8::new(0),
             notified: AtomicBool::new(false),
             clear_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new(name),
             cpu_ns: AtomicU64::new(0),

@@ -30,11 +30,14 @@ errno! {
     ENODEV = 19;
     EINVAL = 22;
     ENOTTY = 25;
+    ENOSPC = 28;
     ESPIPE = 29;
     EROFS = 30;
     ERANGE = 34;
+    EDEADLK = 35;
     ENAMETOOLONG = 36;
     ENOSYS = 38;
+    EOPNOTSUPP = 95;
     ETIMEDOUT = 110;
     ERESTARTSYS = 512;
     ERESTARTNOHAND = 514;

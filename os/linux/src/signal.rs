@@ -23,7 +23,7 @@ use crate::errno::{
     EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTSYS, ESRCH, Errno, Result,
 };
 use crate::process::PID;
-use crate::time;
+use crate::{limits, time};
 
 /// sizeof(sigset_t) of the kernel.
 const SET_SIZE: usize = 8;
@@ -64,8 +64,6 @@ const SA_RESTORER: u64 = 0x0400_0000;
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 /// Signals that a fault raises: blocked or ignored, they end the program all the same.
 const SYNCHRONOUS: u64 = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
-/// Most queued real-time signals (`RLIMIT_SIGPENDING`).
-const QUEUE_MAX: usize = 1024;
 
 const fn bit(signal: u8) -> u64 {
     1 << (signal - 1)
@@ -154,7 +152,7 @@ fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) -> core::result::Resul
     if is_ignored(info.signal) && !blocked {
         return Ok(());
     }
-    thread.signals.lock().pending.add(info, SIGRTMIN, QUEUE_MAX).map_err(|_| EAGAIN)?;
+    thread.signals.lock().pending.add(info, SIGRTMIN, limits::signals()).map_err(|_| EAGAIN)?;
     if !blocked || waited_for {
         sched::notify(thread);
     }
@@ -172,7 +170,7 @@ fn send_to_process(info: SignalInfo) -> core::result::Result<(), Errno> {
     if taker.is_some() && is_ignored(info.signal) {
         return Ok(());
     }
-    PROCESS.lock().add(info, SIGRTMIN, QUEUE_MAX).map_err(|_| EAGAIN)?;
+    PROCESS.lock().add(info, SIGRTMIN, limits::signals()).map_err(|_| EAGAIN)?;
     if let Some(thread) = taker {
         sched::notify(&thread);
     }

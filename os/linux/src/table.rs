@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
-use crate::{file, futex, info, memory, process, signal, thread, time};
+use crate::{file, futex, info, limits, memory, process, signal, thread, time, usage};
 
 /// How much of a call works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +106,11 @@ syscalls! {
     20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
     21 access(path, mode) => file::access, partial "there are no files yet (ENOENT)";
     24 sched_yield() => thread::sched_yield, full;
-    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, partial "no MREMAP_DONTUNMAP";
+    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, full;
+    26 msync(addr, length, flags) => memory::msync, full;
+    27 mincore(addr, length, vec) => memory::mincore, full;
     28 madvise(addr, length, advice) => memory::madvise,
-        partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
+        partial "MADV_DONTNEED, MADV_FREE and MADV_POPULATE_* act; other advice is taken and not followed";
     34 pause() => signal::pause, full;
     35 nanosleep(duration, rem) => time::nanosleep, full;
     39 getpid() => process::getpid, full;
@@ -120,7 +122,11 @@ syscalls! {
     79 getcwd(buf, size) => file::getcwd, partial "always /";
     89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no files yet (ENOENT)";
     96 gettimeofday(tv, tz) => time::gettimeofday, full;
+    97 getrlimit(resource, rlim) => limits::getrlimit, partial "as prlimit64";
+    98 getrusage(who, usage) => usage::getrusage,
+        partial "time in calls counts as the program's; no counts of switches";
     99 sysinfo(info) => info::sysinfo, partial "loads are 0";
+    100 times(buf) => usage::times, partial "time in calls counts as the program's";
     102 getuid() => process::getuid, full;
     104 getgid() => process::getuid, full;
     107 geteuid() => process::getuid, full;
@@ -131,8 +137,16 @@ syscalls! {
     129 rt_sigqueueinfo(pid, sig, info) => signal::rt_sigqueueinfo, partial "own process; no stopping";
     130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
     131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
-    157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl, partial "PR_SET_NAME and PR_GET_NAME";
+    149 mlock(addr, len) => memory::mlock, full;
+    150 munlock(addr, len) => memory::munlock, full;
+    151 mlockall(flags) => memory::mlockall, partial "nothing is ever paged out; backs no pages in advance";
+    152 munlockall() => memory::munlockall, full;
+    157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl,
+        partial "names act; what else can be set is kept, for the whole process, and not followed";
     158 arch_prctl(op, addr) => process::arch_prctl, partial "ARCH_SET_FS and ARCH_GET_FS: %gs is the kernel's";
+    159 adjtimex(buf) => time::adjtimex, partial "can be read; the clock cannot be adjusted (EPERM)";
+    160 setrlimit(resource, rlim) => limits::setrlimit, partial "as prlimit64";
+    164 settimeofday(tv, tz) => time::settimeofday, partial "the clock is the machine's (EPERM)";
     186 gettid() => thread::gettid, full;
     200 tkill(tid, sig) => signal::tkill, partial "no stopping";
     201 time(tloc) => time::time, full;
@@ -140,7 +154,8 @@ syscalls! {
         partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
     204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, partial "one CPU";
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
-    228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
+    227 clock_settime(clock, tp) => time::clock_settime, partial "the clock is the machine's (EPERM)";
+    228 clock_gettime(clock, tp) => time::clock_gettime, partial "no alarm clocks; TAI is UTC";
     229 clock_getres(clock, res) => time::clock_getres, full;
     230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, full;
     231 exit_group(status) => process::exit_group, full;
@@ -149,9 +164,15 @@ syscalls! {
     262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "the console only";
     273 set_robust_list(head, len) => thread::set_robust_list, partial "recorded by nobody: robust mutexes are not recovered";
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
-    302 prlimit64(pid, resource, new_limit, old_limit) => process::prlimit64, partial "limits can be read";
+    302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
+        partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
+    305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
     309 getcpu(cpu, node, unused) => thread::getcpu, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
+    325 mlock2(addr, len, flags) => memory::mlock2, full;
+    329 pkey_mprotect(addr, len, prot, pkey) => memory::pkey_mprotect, partial "no protection keys: pkey -1 only";
+    330 pkey_alloc(flags, access_rights) => memory::pkey_alloc, partial "no protection keys (ENOSPC)";
+    331 pkey_free(pkey) => memory::pkey_free, partial "no protection keys (EINVAL)";
     334 rseq(rseq, rseq_len, flags, sig) => thread::rseq, refused "libc does without";
     435 clone3(cl_args, size) => thread::clone3, partial "threads only: no fork, no vfork";
 }

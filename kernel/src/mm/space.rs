@@ -7,6 +7,7 @@ use sync::SpinLock;
 use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::tlb::{self, Gone};
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
 const MMAP_MIN: u64 = 0x1_0000;
@@ -246,6 +247,12 @@ pub fn protection_at(address: u64) -> Option<Protection> {
     with(|space| space.areas.find(address).map(|(_, area)| area.protection))
 }
 
+/// Has all CPUs that run threads pass a full memory barrier (membarrier(2)): those of idle CPUs pass one when they come.
+pub fn barrier_on_all_cpus() {
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    with(|_| tlb::shoot_down(Gone::Pages));
+}
+
 /// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
 pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
@@ -420,7 +427,16 @@ impl Space {
     }
 
     fn remap(&mut self, request: Remap) -> Result<u64, MapError> {
-        let old = page_range(request.address, request.old_len)?;
+        let old = page_range(request.address, request.old_len).map_err(|error| match error {
+            // A length of nothing, also one that wraps, is invalid only where something is mapped.
+            MapError::Invalid
+                if request.address.checked_add(request.old_len).is_some_and(|end| end > LOW_END) =>
+            {
+                MapError::NotMapped
+            }
+            MapError::Invalid if self.areas.find(request.address).is_none() => MapError::NotMapped,
+            error => error,
+        })?;
         let new_len = request.new_len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
         if new_len == 0 {
             return Err(MapError::Invalid);
@@ -493,6 +509,7 @@ impl Space {
             }
         });
         result.map_err(|_| MapError::NoMemory)?;
+        self.withdraw(from.clone());
         self.for_each_page(from.clone(), |tables, page| {
             // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
             let moved = unsafe { tables.unmap(page) }.and_then(|entry| entry.held_frame());
@@ -547,10 +564,14 @@ impl Space {
         self.check_commit(after.saturating_sub(before))?;
         self.committed = self.committed + after - before;
         self.areas.protect(range.clone(), protection);
+        let mut lost = false;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program's own pages, at its own request.
-            unsafe { tables.protect(page, protection) };
+            lost |= unsafe { tables.protect(page, protection) };
         });
+        if lost && tlb::has_others() {
+            tlb::shoot_down(Gone::Pages);
+        }
         Ok(())
     }
 
@@ -592,6 +613,7 @@ impl Space {
     }
 
     fn drop_frames(&mut self, range: Range<u64>) {
+        self.withdraw(range.clone());
         let mut dropped = 0;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program gives the page up; anonymous frames are mapped once.
@@ -603,6 +625,22 @@ impl Space {
             }
         });
         self.resident -= dropped;
+    }
+
+    /// Takes the pages of a range, whose frames are about to go elsewhere, from all other CPUs: first all of them in the tables,
+    /// then one interruption of the others.
+    fn withdraw(&mut self, range: Range<u64>) {
+        if !tlb::has_others() {
+            return;
+        }
+        let mut lost = false;
+        self.for_each_page(range, |tables, page| {
+            // SAFETY: the program has given the page up, or is about to find it elsewhere.
+            lost |= unsafe { tables.protect(page, Protection::NONE) };
+        });
+        if lost {
+            tlb::shoot_down(Gone::Pages);
+        }
     }
 
     /// Calls `f` for the pages of a range, skipping what has no tables: a huge reservation costs a step per 2 MiB.

@@ -1,10 +1,12 @@
 //! mmap(2) and its kin.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
 use kernel::mm::{self, Access, Map, MapError, PageInError, Remap};
 use kernel::uaccess;
 
-use crate::errno::{EAGAIN, EBADF, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, Errno, Result};
+use crate::errno::{EAGAIN, EBADF, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
 
 fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
     const WRITE: i32 = 2;
@@ -116,7 +118,7 @@ pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
         DONTNEED | FREE | DONTNEED_LOCKED => mm::discard(addr, length)?,
         // Punches a hole into a file, and there are none.
         REMOVE => {
-            mm::check_mapped(addr, length)?;
+            mm::check_mapped(addr, length).map_err(behind_is_unmapped)?;
             return Err(EINVAL);
         }
         POPULATE_READ | POPULATE_WRITE => {
@@ -192,9 +194,10 @@ pub fn msync(addr: u64, length: u64, flags: i32) -> Result {
     {
         return Err(EINVAL);
     }
-    let end = range_end(addr, length).ok_or(ENOMEM)?;
-    if end != addr {
-        mm::check_mapped(addr, length).map_err(|_| ENOMEM)?;
+    // As on Linux, a length that wraps when it is rounded up is one of nothing.
+    let len = length.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    if len != 0 {
+        mm::check_mapped(addr, len).map_err(|_| ENOMEM)?;
     }
     Ok(0)
 }
@@ -283,4 +286,32 @@ pub fn pkey_alloc(flags: u64, access_rights: u64) -> Result {
 /// pkey_free(2): no key was given out.
 pub fn pkey_free(_pkey: i32) -> Result {
     Err(EINVAL)
+}
+
+/// membarrier(2). All commands are carried out in the same way, by interrupting the CPUs that run threads.
+pub fn membarrier(cmd: i32, flags: u32, _cpu: i32) -> Result {
+    const QUERY: i32 = 0;
+    const GLOBAL: i32 = 1;
+    const GLOBAL_EXPEDITED: i32 = 1 << 1;
+    const REGISTER_GLOBAL_EXPEDITED: i32 = 1 << 2;
+    const PRIVATE_EXPEDITED: i32 = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
+    const ALL: i32 = GLOBAL
+        | GLOBAL_EXPEDITED
+        | REGISTER_GLOBAL_EXPEDITED
+        | PRIVATE_EXPEDITED
+        | REGISTER_PRIVATE_EXPEDITED;
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    match cmd {
+        QUERY => return Ok(ALL as u64),
+        REGISTER_PRIVATE_EXPEDITED => REGISTERED.store(true, Ordering::Relaxed),
+        REGISTER_GLOBAL_EXPEDITED => {}
+        PRIVATE_EXPEDITED if !REGISTERED.load(Ordering::Relaxed) => return Err(EPERM),
+        GLOBAL | GLOBAL_EXPEDITED | PRIVATE_EXPEDITED => mm::barrier_on_all_cpus(),
+        _ => return Err(EINVAL),
+    }
+    Ok(0)
 }

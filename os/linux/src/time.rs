@@ -9,9 +9,10 @@ use kernel::{sched, uaccess};
 
 use crate::errno::{EINTR, EINVAL, EOPNOTSUPP, EPERM, Errno, Result};
 use crate::process::PID;
-use crate::{signal, usage};
+use crate::signal;
 
-const NS: u64 = 1_000_000_000;
+/// Nanoseconds of a second.
+pub(crate) const NS: u64 = 1_000_000_000;
 
 const REALTIME: i32 = 0;
 const MONOTONIC: i32 = 1;
@@ -33,8 +34,10 @@ pub(crate) fn read_timespec(address: u64) -> core::result::Result<u64, Errno> {
 }
 
 /// A clock that can be read.
-enum Clock {
+pub(crate) enum Clock {
+    /// Since 1970.
     Realtime,
+    /// Since the machine started.
     Monotonic,
     /// CPU time of the process.
     Process,
@@ -72,18 +75,27 @@ fn cpu_clock(id: i32) -> core::result::Result<Clock, Errno> {
     }
 }
 
-fn read_clock(clock: &Clock) -> u64 {
-    match clock {
-        Clock::Realtime => realtime_ns(),
-        Clock::Monotonic => now_ns(),
-        Clock::Process => usage::process_cpu_ns(),
-        Clock::Thread(thread) => sched::cpu_ns(thread),
+impl Clock {
+    /// What it shows, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        match self {
+            Self::Realtime => realtime_ns(),
+            Self::Monotonic => now_ns(),
+            Self::Process => sched::process_cpu_time_ns(),
+            Self::Thread(thread) => sched::cpu_time_ns(thread),
+        }
     }
+}
+
+/// The clock of a timer.
+pub(crate) fn timer_clock(id: i32) -> core::result::Result<Clock, Errno> {
+    let clock = clock(id)?;
+    if matches!(id, MONOTONIC_RAW | REALTIME_COARSE | MONOTONIC_COARSE) { Err(EOPNOTSUPP) } else { Ok(clock) }
 }
 
 /// clock_gettime(2).
 pub fn clock_gettime(id: i32, tp: u64) -> Result {
-    let ns = read_clock(&clock(id)?);
+    let ns = clock(id)?.now_ns();
     uaccess::write(tp, [ns / NS, ns % NS])?;
     Ok(0)
 }
@@ -199,21 +211,22 @@ pub fn clock_nanosleep(id: i32, flags: i32, t: u64, remain: u64) -> Result {
         // The caller's own would never come.
         (Clock::Thread(thread), _) if thread.tid == sched::current().tid => Err(EINVAL),
         (clock, true) => sleep_by_cpu_time(&clock, at, 0),
-        (clock, false) => sleep_by_cpu_time(&clock, read_clock(&clock).saturating_add(at), remain),
+        (clock, false) => sleep_by_cpu_time(&clock, clock.now_ns().saturating_add(at), remain),
     }
 }
 
 /// Sleeps until a CPU clock shows `deadline`. It cannot be earlier than if all CPUs worked for it: then it is looked at again.
 fn sleep_by_cpu_time(clock: &Clock, deadline: u64, remain: u64) -> Result {
     loop {
-        let left = deadline.saturating_sub(read_clock(clock));
+        let left = deadline.saturating_sub(clock.now_ns());
         if left == 0 {
             return Ok(0);
         }
         let step = cpu_time_step(left);
-        let thread = sched::prepare_wait();
-        if sched::wait(Some(now_ns().saturating_add(step))) == Wake::Notified && signal::has_come(&thread) {
-            return interrupted(deadline.saturating_sub(read_clock(clock)), remain);
+        let waiter = sched::prepare_wait();
+        let wake = sched::wait(Some(now_ns().saturating_add(step)));
+        if wake == Wake::Notified && signal::has_come(waiter.thread()) {
+            return interrupted(deadline.saturating_sub(clock.now_ns()), remain);
         }
     }
 }
@@ -221,15 +234,15 @@ fn sleep_by_cpu_time(clock: &Clock, deadline: u64, remain: u64) -> Result {
 /// How long `left` nanoseconds of CPU time take at least, or a tick of Linux' usual clock.
 pub(crate) fn cpu_time_step(left: u64) -> u64 {
     const TICK_NS: u64 = 4_000_000;
-    left.max(TICK_NS)
+    (left / u64::from(sched::cpu_count())).max(TICK_NS)
 }
 
 /// Sleeps; a signal ends it, with what was left at `remain` (0: not wanted).
 fn sleep_until(deadline: u64, remain: u64) -> Result {
     while now_ns() < deadline {
-        let thread = sched::prepare_wait();
+        let waiter = sched::prepare_wait();
         // Notified for nothing (another thread took the signal): sleep on.
-        if sched::wait(Some(deadline)) == Wake::Notified && signal::has_come(&thread) {
+        if sched::wait(Some(deadline)) == Wake::Notified && signal::has_come(waiter.thread()) {
             return interrupted(deadline.saturating_sub(now_ns()), remain);
         }
     }

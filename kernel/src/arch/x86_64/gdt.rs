@@ -71,10 +71,10 @@ impl Tss {
     }
 }
 
-/// Loads this CPU's segments and interrupt stacks; `stacks[i]` is the top of [`Ist`] entry `i + 1`.
+/// Fills in a CPU's interrupt stacks and loads its segments; `stacks[i]` is the top of [`Ist`] entry `i + 1`.
 ///
 /// # Safety
-/// Called once per CPU; the stacks are mapped for ever and used by nothing else.
+/// Called once per CPU, by itself; the stacks are mapped for ever and used by nothing else.
 pub unsafe fn load(cpu: &'static PerCpu, stacks: [u64; 7]) {
     let tss = (&raw const cpu.tss) as u64;
     // SAFETY: this CPU is in its bring-up; the task register is not loaded yet, so nothing reads these.

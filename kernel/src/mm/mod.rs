@@ -16,7 +16,7 @@ use abi::boot_info::PhysRange;
 
 pub use space::{
     Map, MapError, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, brk, check_mapped, discard, is_below_stack,
-    map, page_in, protect, remap, set_program, unmap, usage,
+    isolate, map, page_in, protect, remap, set_program, unmap, usage,
 };
 
 use crate::arch::current::paging::{DEVICE_BASE, NoFrame, PAGE_SIZE, PageTables};

@@ -46,11 +46,8 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     if let Err(InitError::TooLittle { ram }) = taken {
         refuse(format_args!("too little memory: {} KiB is not enough for this image (-m)", ram / 1024));
     }
-    let mut stacks = [0; 7];
-    for top in &mut stacks {
-        *top = kstack::map(1)
-            .unwrap_or_else(|| refuse(format_args!("too little memory for interrupt stacks (-m)")));
-    }
+    let stacks = kstack::interrupt_stacks()
+        .unwrap_or_else(|| refuse(format_args!("too little memory for interrupt stacks (-m)")));
     // SAFETY: the stacks are fresh; interrupts are masked; the IDT is this CPU's alone.
     unsafe {
         gdt::load(percpu::this(), stacks);
@@ -95,6 +92,11 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         tsc_hz,
         wall_ns_at_tsc_0: wall,
     };
+    // SAFETY: the page for it is among `start.reserved`.
+    #[cfg(includeos_metal)]
+    unsafe {
+        crate::smp::start(&features);
+    }
     // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
     unsafe { mm::release(&start.reserved, &info.ram) };
     log!(

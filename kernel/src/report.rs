@@ -1,14 +1,14 @@
 //! Reports of faults and panics: what happened, registers, backtrace. The host tool names the addresses.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::Ordering;
 
 use abi::exit::{STATUS_KERNEL, STATUS_SIGNAL_BASE};
 use abi::report::{Frame, PREFIX};
 
 use crate::arch::current::vectors::TrapFrame;
-use crate::arch::current::{percpu, power, uaccess, vectors};
+use crate::arch::current::{power, uaccess, vectors};
 use crate::console::Writer;
+use crate::exit;
 use crate::mm::{self, Access, PageInError};
 use crate::sched;
 
@@ -140,7 +140,7 @@ pub fn kernel_panic(info: &core::panic::PanicInfo<'_>) -> ! {
 
 /// A second fault while a report is written ends the machine.
 fn begin() {
-    if percpu::this().dying.swap(true, Ordering::Relaxed) {
+    if !exit::stop_others() {
         let _ = writeln!(Writer, "{PREFIX}another fault during the report");
         power::exit(STATUS_KERNEL);
     }

@@ -9,6 +9,7 @@ mod soak;
 mod symbols;
 mod table;
 mod timing;
+mod torture;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -27,6 +28,7 @@ pub struct Bench {
 enum Command {
     Boot(boot::Boot),
     SoakBoot(soak::SoakBoot),
+    SoakTorture(torture::SoakTorture),
     Profile(profile::Profile),
 }
 
@@ -37,6 +39,7 @@ impl Bench {
         match self.command {
             Command::Boot(command) => command.run(),
             Command::SoakBoot(command) => command.run(),
+            Command::SoakTorture(command) => command.run(),
             Command::Profile(command) => command.run(),
         }
     }

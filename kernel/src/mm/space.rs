@@ -7,6 +7,7 @@ use sync::SpinLock;
 use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::tlb::{self, Gone};
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
 const MMAP_MIN: u64 = 0x1_0000;
@@ -469,6 +470,7 @@ impl Space {
             }
         });
         result.map_err(|_| MapError::NoMemory)?;
+        self.withdraw(from.clone());
         self.for_each_page(from.clone(), |tables, page| {
             // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
             let moved = unsafe { tables.unmap(page) }.and_then(|entry| entry.held_frame());
@@ -523,10 +525,14 @@ impl Space {
         self.check_commit(after.saturating_sub(before))?;
         self.committed = self.committed + after - before;
         self.areas.protect(range.clone(), protection);
+        let mut lost = false;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program's own pages, at its own request.
-            unsafe { tables.protect(page, protection) };
+            lost |= unsafe { tables.protect(page, protection) };
         });
+        if lost && tlb::has_others() {
+            tlb::shoot_down(Gone::Pages);
+        }
         Ok(())
     }
 
@@ -568,6 +574,7 @@ impl Space {
     }
 
     fn drop_frames(&mut self, range: Range<u64>) {
+        self.withdraw(range.clone());
         let mut dropped = 0;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program gives the page up; anonymous frames are mapped once.
@@ -579,6 +586,22 @@ impl Space {
             }
         });
         self.resident -= dropped;
+    }
+
+    /// Takes the pages of a range, whose frames are about to go elsewhere, from all other CPUs: first all of them in the tables,
+    /// then one interruption of the others.
+    fn withdraw(&mut self, range: Range<u64>) {
+        if !tlb::has_others() {
+            return;
+        }
+        let mut lost = false;
+        self.for_each_page(range, |tables, page| {
+            // SAFETY: the program has given the page up, or is about to find it elsewhere.
+            lost |= unsafe { tables.protect(page, Protection::NONE) };
+        });
+        if lost {
+            tlb::shoot_down(Gone::Pages);
+        }
     }
 
     /// Calls `f` for the pages of a range, skipping what has no tables: a huge reservation costs a step per 2 MiB.

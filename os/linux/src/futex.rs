@@ -1,10 +1,8 @@
 //! futex(2). All futexes are private: there is one address space.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kernel::sched::Wake;
-use kernel::sched::thread::Thread;
 use kernel::{sched, uaccess};
 use sync::SpinLock;
 
@@ -14,7 +12,7 @@ use crate::time;
 
 struct Waiter {
     address: u64,
-    thread: Arc<Thread>,
+    wait: sched::Waiter,
     bitset: u32,
 }
 
@@ -91,15 +89,15 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
     check(uaddr)?;
     // Pages the word in, so that the look under the lock does not have to.
     uaccess::read::<u32>(uaddr)?;
-    let thread = {
+    let waiter = {
         let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
         if uaccess::read::<u32>(uaddr)? != expected {
             return Err(EAGAIN);
         }
         bucket.try_reserve(1).map_err(|_| ENOMEM)?;
-        let thread = sched::prepare_wait();
-        bucket.push(Waiter { address: uaddr, thread: thread.clone(), bitset });
-        thread
+        let wait = sched::prepare_wait();
+        bucket.push(Waiter { address: uaddr, wait: wait.clone(), bitset });
+        wait
     };
     let wake = sched::wait(deadline);
     if wake == Wake::Woken {
@@ -107,7 +105,7 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
     }
     // Still in a bucket, and not necessarily that of `uaddr`: it may have been moved.
     for bucket in &BUCKETS {
-        bucket.lock().retain(|waiter| !Arc::ptr_eq(&waiter.thread, &thread));
+        bucket.lock().retain(|other| !other.wait.is_same_thread(&waiter));
     }
     match (wake, deadline) {
         (Wake::Deadline, _) => Err(ETIMEDOUT),
@@ -124,7 +122,7 @@ pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
         let wanted =
             waiter.address == uaddr && waiter.bitset & bitset != 0 && woken < u64::from(count.max(1));
         if wanted {
-            woken += u64::from(sched::wake(&waiter.thread));
+            woken += u64::from(sched::wake(&waiter.wait));
         }
         !wanted
     });
@@ -149,12 +147,12 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
             return true;
         }
         if woken < u64::from(wake_count) {
-            woken += u64::from(sched::wake(&waiter.thread));
+            woken += u64::from(sched::wake(&waiter.wait));
             return false;
         }
         if moved.len() < requeue_count as u32 as usize {
-            let (thread, bitset) = (waiter.thread.clone(), waiter.bitset);
-            moved.push(Waiter { address: uaddr2, thread, bitset });
+            let (wait, bitset) = (waiter.wait.clone(), waiter.bitset);
+            moved.push(Waiter { address: uaddr2, wait, bitset });
             return false;
         }
         true

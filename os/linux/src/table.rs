@@ -138,7 +138,7 @@ syscalls! {
     201 time(tloc) => time::time, full;
     202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
         partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
-    204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, partial "one CPU";
+    204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, full;
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
     228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
     229 clock_getres(clock, res) => time::clock_getres, full;

@@ -5,11 +5,10 @@ use core::sync::atomic::Ordering;
 use kernel::arch::current::context;
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::arch::current::vectors::TrapFrame;
-use kernel::{exit, sched, uaccess};
+use kernel::{sched, uaccess};
 
 use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, ESRCH, Result};
 use crate::futex;
-use crate::process::PID;
 use crate::table::name_once;
 
 const CLONE_VM: u64 = 0x100;
@@ -119,15 +118,12 @@ fn start(frame: &TrapFrame, request: Request) -> Result {
 /// exit(2): ends the calling thread, and with the last one the image.
 pub fn exit(status: i32) -> Result {
     let thread = sched::current();
-    if sched::count() == 1 {
-        exit::exit(status as u8);
-    }
     let clear_tid = thread.clear_tid.load(Ordering::Relaxed);
     if clear_tid != 0 && uaccess::write(clear_tid, 0u32).is_ok() {
         futex::wake(clear_tid, 1, !0);
     }
     drop(thread);
-    sched::exit_current()
+    sched::exit_current(status as u8)
 }
 
 /// gettid(2).
@@ -161,21 +157,22 @@ pub fn sched_yield() -> Result {
 
 /// sched_getaffinity(2); the system call returns the octets written.
 pub fn sched_getaffinity(pid: i32, size: u32, mask: u64) -> Result {
-    if pid != 0 && pid as u64 != PID && sched::find(pid as u32).is_none() {
-        return Err(ESRCH);
-    }
+    let thread = match pid {
+        0 => sched::current(),
+        pid => sched::find(pid as u32).ok_or(ESRCH)?,
+    };
     if size < 8 || !size.is_multiple_of(8) {
         return Err(EINVAL);
     }
-    uaccess::write(mask, 1u64)?;
+    uaccess::write(mask, sched::affinity(&thread) & sched::online_mask())?;
     Ok(8)
 }
 
 /// getcpu(2).
 pub fn getcpu(cpu: u64, node: u64, _unused: u64) -> Result {
-    for address in [cpu, node] {
+    for (address, value) in [(cpu, sched::this_cpu()), (node, 0)] {
         if address != 0 {
-            uaccess::write(address, 0u32)?;
+            uaccess::write(address, value)?;
         }
     }
     Ok(0)

@@ -31,7 +31,7 @@ fn read_clock(clock: i32) -> core::result::Result<u64, Errno> {
     match clock {
         REALTIME | REALTIME_COARSE | TAI => Ok(realtime_ns()),
         MONOTONIC | MONOTONIC_RAW | MONOTONIC_COARSE | BOOTTIME => Ok(now_ns()),
-        THREAD_CPUTIME => Ok(sched::current_cpu_ns()),
+        THREAD_CPUTIME => Ok(sched::cpu_time_ns(&sched::current())),
         _ => Err(EINVAL),
     }
 }
@@ -93,9 +93,9 @@ pub fn clock_nanosleep(clock: i32, flags: i32, t: u64, remain: u64) -> Result {
 /// Sleeps; a signal ends it, with what was left at `remain` (0: not wanted).
 fn sleep_until(deadline: u64, remain: u64) -> Result {
     while now_ns() < deadline {
-        let thread = sched::prepare_wait();
+        let waiter = sched::prepare_wait();
         // Notified for nothing (another thread took the signal): sleep on.
-        if sched::wait(Some(deadline)) == Wake::Notified && signal::has_come(&thread) {
+        if sched::wait(Some(deadline)) == Wake::Notified && signal::has_come(waiter.thread()) {
             let left = deadline.saturating_sub(now_ns());
             if remain != 0 {
                 uaccess::write(remain, [left / NS, left % NS])?;

@@ -15,6 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The machine types that every behaviour is looked at on.
 pub const MACHINES: [Machine; 2] = [Machine::Q35, Machine::Microvm];
+/// The machines on which a program has to do what it does on Linux: type and number of CPUs.
+const SAME_ON: [(Machine, u32); 4] =
+    [(Machine::Q35, 1), (Machine::Microvm, 1), (Machine::Q35, 2), (Machine::Microvm, 4)];
 
 /// A machine that is to boot an image: q35, `-cpu max`, 64 MiB, unless said otherwise.
 #[derive(Clone, Debug)]
@@ -51,6 +54,12 @@ impl Boot {
     /// Another CPU model, in QEMU's words.
     pub fn cpu(mut self, cpu: &str) -> Self {
         cpu.clone_into(&mut self.vm.cpu);
+        self
+    }
+
+    /// Another number of CPUs.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.vm.cpus = cpus;
         self
     }
 
@@ -98,7 +107,7 @@ impl Boot {
 
     /// The machine's type and CPU, for messages.
     pub fn describe(&self) -> String {
-        format!("{} {} {} MiB", self.vm.machine, self.vm.cpu, self.vm.memory_mib)
+        format!("{} {} {} CPUs {} MiB", self.vm.machine, self.vm.cpu, self.vm.cpus, self.vm.memory_mib)
     }
 
     /// Boots, and waits for the end.
@@ -148,5 +157,13 @@ impl Ended {
 pub fn everywhere(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
     for machine in MACHINES {
         look(&boot.clone().machine(machine).expect(status));
+    }
+}
+
+/// As [`everywhere`], and with several CPUs.
+#[track_caller]
+pub fn on_any_number_of_cpus(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
+    for (machine, cpus) in SAME_ON {
+        look(&boot.clone().machine(machine).cpus(cpus).expect(status));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::boot::{Boot, everywhere};
+use crate::boot::{Boot, everywhere, on_any_number_of_cpus};
 use crate::image::Image;
 use crate::tool::text;
 
@@ -23,13 +23,13 @@ pub fn same_status(image: &Image, args: &[&str]) {
     everywhere(&Boot::new(image).args(args), status, |_| ());
 }
 
-/// The image prints and ends as the same file does as a Linux process, on every machine type. `kernels` is what the
-/// kernel itself may say.
+/// The image prints and ends as the same file does as a Linux process, on every machine type, with one CPU and with several.
+/// `kernels` is what the kernel itself may say.
 #[track_caller]
 pub fn same(image: &Image, args: &[&str], env: &[&str], kernels: &[&str]) {
     let (expected, status) = run(image, args, env);
     assert!(!expected.is_empty(), "a program that says nothing shows nothing");
-    everywhere(&Boot::new(image).args(args).env(env), status, |ended| {
+    on_any_number_of_cpus(&Boot::new(image).args(args).env(env), status, |ended| {
         assert_eq!(ended.programs(), expected);
         let unexpected: Vec<_> = ended.kernels().into_iter().filter(|line| !kernels.contains(line)).collect();
         assert!(unexpected.is_empty(), "{unexpected:?}");

@@ -72,6 +72,15 @@ pub fn cr3() -> u64 {
     value & !0xfff
 }
 
+/// Forgets all translations, on this CPU. (None is global.)
+#[inline]
+pub fn reload_cr3() {
+    // SAFETY: the same tables again.
+    unsafe {
+        asm!("mov {t}, cr3", "mov cr3, {t}", t = out(reg) _, options(nostack, preserves_flags));
+    }
+}
+
 /// Forgets the translation of the page that holds `address`, on this CPU.
 #[inline]
 pub fn invlpg(address: u64) {

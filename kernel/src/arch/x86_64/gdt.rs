@@ -2,7 +2,6 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::Ordering;
 
 use super::percpu::PerCpu;
 
@@ -81,10 +80,10 @@ impl Tss {
     }
 }
 
-/// Loads this CPU's segments and interrupt stacks; `stacks[i]` is the top of [`Ist`] entry `i + 1`.
+/// Fills in a CPU's interrupt stacks and loads its segments; `stacks[i]` is the top of [`Ist`] entry `i + 1`.
 ///
 /// # Safety
-/// Called once per CPU; the stacks are mapped for ever and used by nothing else.
+/// Called once per CPU, by itself; the stacks are mapped for ever and used by nothing else.
 pub unsafe fn load(cpu: &'static PerCpu, stacks: [u64; 7]) {
     let tss = (&raw const cpu.tss) as u64;
     // SAFETY: this CPU is in its bring-up; the task register is not loaded yet, so nothing reads these.
@@ -98,7 +97,7 @@ pub unsafe fn load(cpu: &'static PerCpu, stacks: [u64; 7]) {
             0x0000_8900_0000_0000 | (Tss::SIZE - 1) | (tss & 0x00ff_ffff) << 16 | (tss >> 24 & 0xff) << 56;
         gdt[6] = tss >> 32;
         // A machine has at most as many CPUs as fit in the limit's low 16 bits.
-        gdt[7] |= u64::from(cpu.id.load(Ordering::Relaxed) & 0xffff);
+        gdt[7] |= u64::from(cpu.id() & 0xffff);
     }
     #[repr(C, packed(2))]
     struct Pointer {

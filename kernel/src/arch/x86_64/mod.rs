@@ -18,6 +18,9 @@ pub mod percpu;
 pub mod port;
 pub mod power;
 pub mod syscall;
+pub mod tlb;
+#[cfg(includeos_metal)]
+pub mod trampoline;
 pub mod tsc;
 pub mod uaccess;
 pub mod vdso;

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::cpu;
+use super::{cpu, tlb};
 use crate::mm::{direct, frames};
 
 /// Bytes of a page.
@@ -16,6 +16,8 @@ pub const DIRECT_BASE: u64 = slot_base(DIRECT_SLOT);
 pub const KSTACK_BASE: u64 = slot_base(400);
 /// Device registers.
 pub const DEVICE_BASE: u64 = slot_base(402);
+/// Where CPUs start in real mode: a page below 1 MiB, set aside during boot.
+pub const STARTUP_PAGE: u64 = 0x8000;
 /// First address behind the program's part. A page short of its half, as on Linux: a `syscall` instruction in the last
 /// octets would return to a non-canonical address.
 pub const LOW_END: u64 = 0x0000_7fff_ffff_f000;
@@ -205,19 +207,23 @@ impl PageTables {
         self.entry(address, true)?.map(drop).ok_or(NoFrame)
     }
 
-    /// Changes what may be done with the page at `address`, if one is there.
+    /// Changes what may be done with the page at `address`, if one is there. Returns whether something was taken away that
+    /// another CPU may still believe to have.
     ///
     /// # Safety
     /// Nothing relies on what is taken away.
-    pub unsafe fn protect(&mut self, address: u64, protection: Protection) {
-        if let Ok(Some(entry)) = self.entry(address, false) {
-            // SAFETY: `entry` points into a live table.
-            unsafe {
-                if let Some(frame) = Entry(entry.read()).held_frame() {
-                    entry.write(Entry::new(frame, protection, self.user(address)).0);
-                    cpu::invlpg(address);
-                }
-            }
+    pub unsafe fn protect(&mut self, address: u64, protection: Protection) -> bool {
+        let Ok(Some(entry)) = self.entry(address, false) else { return false };
+        // SAFETY: `entry` points into a live table.
+        unsafe {
+            let before = entry.read();
+            let Some(frame) = Entry(before).held_frame() else { return false };
+            let after = Entry::new(frame, protection, self.user(address)).0;
+            entry.write(after);
+            cpu::invlpg(address);
+            // What both bits stand for is a right, but for the last one, which forbids.
+            before & PRESENT != 0
+                && (before & !after & (PRESENT | WRITE) != 0 || !before & after & NO_EXECUTE != 0)
         }
     }
 
@@ -254,16 +260,29 @@ impl PageTables {
     /// Gives back the tables of the low half that map nothing; returns how many. For when memory is short: it looks at every
     /// table.
     pub fn collect_empty(&mut self) -> usize {
-        let freed = Self::collect(self.pml4, 3, 256);
-        // The CPU may have kept pointers to them.
-        // SAFETY: the same tables again.
-        unsafe { core::arch::asm!("mov cr3, {}", in(reg) self.pml4, options(nostack, preserves_flags)) };
+        let mut chain = 0;
+        Self::unlink_empty(self.pml4, 3, 256, &mut chain);
+        if chain == 0 {
+            return 0;
+        }
+        // CPUs may have kept pointers to them.
+        tlb::shoot_down(tlb::Gone::Tables);
+        let mut freed = 0;
+        while chain != 0 {
+            // SAFETY: `unlink_empty` chained tables that nothing points to, and no CPU remembers them any more.
+            unsafe {
+                let next = (*Self::table(chain))[0];
+                frames::free(chain, 0);
+                chain = next;
+            }
+            freed += 1;
+        }
         freed
     }
 
-    /// Frees the empty tables below the first `count` entries of `table`, which is `level` levels above the last.
-    fn collect(table: u64, level: u32, count: usize) -> usize {
-        let mut freed = 0;
+    /// Takes the empty tables below the first `count` entries of `table`, which is `level` levels above the last, out of it, and
+    /// puts them into a chain through their first entries. (A chain's word is no present entry: addresses of tables are even.)
+    fn unlink_empty(table: u64, level: u32, count: usize, chain: &mut u64) {
         for i in 0..count {
             // SAFETY: a live table, reached through the direct map; the caller has `&mut self`.
             let entry = unsafe { &mut (*Self::table(table))[i] };
@@ -272,17 +291,16 @@ impl PageTables {
             }
             let below = *entry & ADDRESS;
             if level > 1 {
-                freed += Self::collect(below, level - 1, 512);
+                Self::unlink_empty(below, level - 1, 512, chain);
             }
             // SAFETY: as above.
             if unsafe { &*Self::table(below) }.iter().all(|&entry| entry == 0) {
                 *entry = 0;
-                // SAFETY: nothing points to the table any more, and it maps nothing, so that no translation uses it.
-                unsafe { frames::free(below, 0) };
-                freed += 1;
+                // SAFETY: as above; the table is out of use.
+                unsafe { (*Self::table(below))[0] = *chain };
+                *chain = below;
             }
         }
-        freed
     }
 
     /// Makes the direct map cover `ram_end` bytes from 0 and no more (2 MiB steps); boot mapped the first GiB.

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use super::gdt::{Ist, KERNEL_CODE};
 use super::{cpu, percpu};
 use crate::report::Cause;
-use crate::{mm, report, sched};
+use crate::{exit, mm, report, sched};
 
 /// The program's registers at an entry, as the entry assembly lays them on the kernel stack.
 ///
@@ -79,6 +79,10 @@ pub const FIRST_DEVICE: u8 = 32;
 pub const TIMER: u8 = 0x40;
 /// COM1's vector.
 pub const CONSOLE: u8 = 0x41;
+/// Sent by another CPU: there is something to look at.
+pub const RESCHEDULE: u8 = 0x42;
+/// Sent by another CPU: the page tables have changed (`tlb`).
+pub const TLB: u8 = 0x43;
 /// The LAPIC's spurious vector.
 pub const SPURIOUS: u8 = 0xff;
 
@@ -154,7 +158,9 @@ global_asm!(
     ".balign 8",
     "call qword ptr [rip + {device_entry}]",
     ".endr",
-    // Puts the vector in the place of the stub's return address, sets its pending bit and acknowledges the LAPIC.
+    // Puts the vector in the place of the stub's return address, sets its pending bit and acknowledges the LAPIC. A flush is
+    // done at once, whatever it interrupts, and nothing else is: the number first, so that a request that comes meanwhile is
+    // not taken for done.
     ".macro RECORD_DEVICE",
     "push rax",
     "push rcx",
@@ -165,8 +171,15 @@ global_asm!(
     "shr rax, 3",
     "add eax, {first_device}",
     "mov [rsp + 24], rax",
+    "cmp eax, {tlb}",
+    "je 7f",
     "bts gs:[{pending}], rax",
-    "mov rcx, gs:[{lapic_eoi}]",
+    "jmp 8f",
+    "7: mov rcx, gs:[{tlb_requested}]",
+    "mov rdx, cr3",
+    "mov cr3, rdx",
+    "mov gs:[{tlb_done}], rcx",
+    "8: mov rcx, gs:[{lapic_eoi}]",
     "test rcx, rcx",
     "jz 2f",
     "mov dword ptr [rcx], 0",
@@ -197,9 +210,11 @@ global_asm!(
     "RECORD_DEVICE",
     "cmp dword ptr gs:[{depth}], 0",
     "je 4f",
-    "add rsp, 8",
+    "9: add rsp, 8",
     "IRQ_RETURN",
-    "4: push qword ptr [rsp]",
+    "4: cmp qword ptr [rsp], {tlb}",
+    "je 9b",
+    "push qword ptr [rsp]",
     "jmp 5f",
     ".globl includeos_exception_entry",
     "includeos_exception_entry:",
@@ -231,8 +246,12 @@ global_asm!(
     "jz 4f",
     "SWAP_GS",
     "RECORD_DEVICE",
+    "cmp qword ptr [rsp], {tlb}",
+    "je 9f",
     "push qword ptr [rsp]",
     "jmp 5f",
+    "9: add rsp, 8",
+    "IRQ_RETURN_TO_RING_3",
     "4: RECORD_DEVICE",
     "add rsp, 8",
     "IRQ_RETURN",
@@ -284,6 +303,9 @@ global_asm!(
     x2apic_eoi = const cpu::msr::X2APIC + 0xb,
     gs_base = const cpu::msr::GS_BASE,
     page_fault = const VECTOR_PF,
+    tlb = const TLB,
+    tlb_requested = const percpu::TLB_REQUESTED,
+    tlb_done = const percpu::TLB_DONE,
     pending = const percpu::PENDING,
     lapic_eoi = const percpu::LAPIC_EOI,
     depth = const percpu::DEPTH,
@@ -350,11 +372,6 @@ fn ist_of(vector: u8) -> Ist {
 /// # Safety
 /// Called on the boot CPU, with interrupts masked; with `stacks`, after [`super::gdt::load`].
 pub unsafe fn load_idt(stacks: bool) {
-    #[repr(C, packed(2))]
-    struct Pointer {
-        limit: u16,
-        base: u64,
-    }
     // SAFETY: interrupts are masked and no other CPU runs, so nobody else uses the table; the stubs are code.
     unsafe {
         let table = &mut *IDT.0.get();
@@ -370,10 +387,21 @@ pub unsafe fn load_idt(stacks: bool) {
             let dpl = if [VECTOR_BP, VECTOR_OF].contains(&u64::from(vector)) { 3 } else { 0 };
             *entry = gate(handler, if stacks { ist_of(vector) as u8 } else { 0 }, dpl);
         }
-        let base = mm::direct::of_image(IDT.0.get()) as u64;
-        let pointer = Pointer { limit: 256 * 16 - 1, base };
-        core::arch::asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags));
     }
+    use_idt();
+}
+
+/// Has this CPU use the table, which [`load_idt`] has filled.
+pub fn use_idt() {
+    #[repr(C, packed(2))]
+    struct Pointer {
+        limit: u16,
+        base: u64,
+    }
+    let base = mm::direct::of_image(IDT.0.get()) as u64;
+    let pointer = Pointer { limit: 256 * 16 - 1, base };
+    // SAFETY: the table is filled and never freed.
+    unsafe { core::arch::asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags)) };
 }
 
 /// Has page faults use the stack they find from now on. For a report, which may fault while on an interrupt stack.
@@ -411,9 +439,10 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
                 linux_fault(frame, Cause::Page { address, access, reason });
             }
         }
+        VECTOR_NMI if exit::is_ending() => super::irq::halt_forever(),
         // Not the program's doing.
         VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
-        vector if [TIMER, CONSOLE, SPURIOUS].map(u64::from).contains(&vector) => {}
+        vector if [TIMER, CONSOLE, RESCHEDULE, SPURIOUS].map(u64::from).contains(&vector) => {}
         // An exception; or a vector that no device has, from an `int` instruction.
         _ => linux_fault(frame, Cause::Exception),
     }
@@ -436,6 +465,9 @@ pub(crate) fn return_to_program(frame: &mut TrapFrame) {
 /// An exception inside a kernel section.
 extern "C" fn exception_in_kernel(frame: &mut TrapFrame) {
     let address = cpu::cr2();
+    if frame.vector == VECTOR_NMI && exit::is_ending() {
+        super::irq::halt_forever();
+    }
     if frame.vector == VECTOR_PF {
         if let Some(fixup) = super::uaccess::fixup(frame.rip) {
             percpu::this().uaccess_fault.store(address, Ordering::Relaxed);

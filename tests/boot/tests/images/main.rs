@@ -10,3 +10,4 @@ mod ordinary;
 mod panics;
 mod pressure;
 mod symbols;
+mod torture;

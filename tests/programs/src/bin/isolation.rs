@@ -258,7 +258,8 @@ fn interrupts() {
     show!("int 0x40");
     show!("int 0x41");
     show!("int 0xff");
-    show!("int1");
+    // int1
+    show!(".byte 0xf1");
     show!("mov edx, 0xffff", "xor eax, eax", "xor ecx, ecx", "div ecx");
 }
 

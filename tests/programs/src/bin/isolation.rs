@@ -88,6 +88,7 @@ fn outcome() -> String {
         libc::SIGTRAP => "SIGTRAP".to_owned(),
         // The address is the instruction's.
         libc::SIGILL => format!("SIGILL code {}", CODE.load(SeqCst)),
+        libc::SIGFPE => format!("SIGFPE code {}", CODE.load(SeqCst)),
         libc::SIGBUS => format!("SIGBUS code {} at {address}", CODE.load(SeqCst)),
         libc::SIGSEGV => format!("SIGSEGV code {} at {address}", CODE.load(SeqCst)),
         signal => format!("signal {signal}"),
@@ -128,7 +129,7 @@ fn main() {
         libc::stack_t { ss_sp: vec![0u8; 1 << 16].leak().as_mut_ptr().cast(), ss_flags: 0, ss_size: 1 << 16 };
     // SAFETY: the memory is leaked, hence there for ever.
     assert_eq!(unsafe { libc::sigaltstack(&stack, null_mut()) }, 0);
-    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP] {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE] {
         install(signal, recover);
     }
     install(libc::SIGUSR1, tamper);
@@ -148,6 +149,7 @@ fn main() {
     } else {
         kernels_own(&ranges);
         fixed_selectors();
+        alignment_check();
     }
     // The machine still works.
     let threads: Vec<_> =
@@ -209,8 +211,6 @@ fn instructions() {
     show!("xor eax, eax", "lldt ax");
     show!("mov eax, 0x28", "ltr ax");
     show!("invlpg [rsp]");
-    show!("wbinvd");
-    show!("invd");
     show!("swapgs");
     show!("sysretq");
     show!("xor ecx, ecx", "mov eax, 1", "xor edx, edx", "xsetbv");
@@ -270,7 +270,10 @@ fn stack_pointers() {
         ("the kernel's half", 0xffff_8880_0000_1000),
         ("not canonical", 0x8000_0000_0000_0000u64),
     ] {
-        println!("push, {name}: {}", attempt!(rsp, "mov rsp, rdi", "push rax"));
+        if rsp != 0x8000_0000_0000_0000 {
+            // A stack-segment fault; QEMU makes another one of it.
+            println!("push, {name}: {}", attempt!(rsp, "mov rsp, rdi", "push rax"));
+        }
         println!("a fault, {name}: {}", attempt!(rsp, "mov rsp, rdi", "ud2"));
         let pid: u64;
         // SAFETY: getpid(2) touches no memory.
@@ -303,20 +306,6 @@ fn flags() {
             "and qword ptr [rsp], ~0x4000", "popfq", seen = out(reg) seen, out("rax") _, out("rcx") _, out("r11") _);
     }
     println!("the nested-task flag over a call: {}", seen & NESTED_TASK != 0);
-    // With AC set, faults and calls do what they do without.
-    println!(
-        "alignment check: {}",
-        attempt!(8u64, "pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov rax, [rdi]")
-    );
-    let word = [1u64];
-    let pid: u64;
-    // SAFETY: AC is cleared again; getpid(2) touches no memory, and write(2) reads a word.
-    unsafe {
-        asm!("pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov eax, 1", "mov edi, 99", "syscall", "mov eax, 39", "syscall",
-            "pushfq", "and qword ptr [rsp], ~0x40000", "popfq", in("rsi") &word, in("rdx") 8, out("rdi") _,
-            out("rax") pid, out("rcx") _, out("r11") _);
-    }
-    println!("calls under it: {}", pid == u64::from(std::process::id()));
 }
 
 fn raise_tampered(flags: u64, target: u64, selectors: u64) {
@@ -391,6 +380,23 @@ fn kernels_own(bounds: &[u64]) {
     // Linux answers some of these.
     println!("int 0x80: {}", attempt!(0u64, "mov eax, 20", "int 0x80"));
     println!("sysenter: {}", attempt!(0u64, "sysenter"));
+}
+
+/// The flag that checks alignment on Linux opens the program's pages where it is set in the kernel: there it is not.
+fn alignment_check() {
+    println!(
+        "alignment check: {}",
+        attempt!(8u64, "pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov rax, [rdi]")
+    );
+    let word = [1u64];
+    let pid: u64;
+    // SAFETY: AC is cleared again; getpid(2) touches no memory, and write(2) reads a word.
+    unsafe {
+        asm!("pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov eax, 1", "mov edi, 99", "syscall", "mov eax, 39", "syscall",
+            "pushfq", "and qword ptr [rsp], ~0x40000", "popfq", in("rsi") &word, in("rdx") 8, out("rdi") _,
+            out("rax") pid, out("rcx") _, out("r11") _);
+    }
+    println!("calls under it: {}", pid == u64::from(std::process::id()));
 }
 
 /// Selectors in a signal frame do not count.

@@ -213,7 +213,6 @@ fn instructions() {
     show!("invlpg [rsp]");
     show!("swapgs");
     show!("sysretq");
-    show!("xor ecx, ecx", "mov eax, 1", "xor edx, edx", "xsetbv");
     show!("ud2");
 }
 
@@ -379,7 +378,7 @@ fn kernels_own(bounds: &[u64]) {
     println!("{} ranges, {attempts} attempts, otherwise than expected: {went_through:#?}", ranges.len());
     // Linux answers some of these.
     println!("int 0x80: {}", attempt!(0u64, "mov eax, 20", "int 0x80"));
-    println!("sysenter: {}", attempt!(0u64, "sysenter"));
+    println!("sysenter: {}", attempt!(0u64, "sysenter").starts_with("SIG"));
 }
 
 /// The flag that checks alignment on Linux opens the program's pages where it is set in the kernel: there it is not.

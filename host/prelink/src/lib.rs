@@ -12,5 +12,5 @@ mod build;
 mod got;
 mod localise;
 
-pub use build::{BuildError, KernelObject, build};
+pub use build::{BuildError, KernelObject, PROFILE_VARIABLE, build};
 pub use localise::{GateError, localise};

@@ -6,11 +6,16 @@ use crate::boot::{Boot, everywhere, on_any_number_of_cpus};
 use crate::image::Image;
 use crate::tool::text;
 
-/// What a program wrote to its standard output under Linux, and the status it ended with.
+/// What a program wrote to its standard output under Linux, and the status it ended with. It has a minute.
 #[track_caller]
 pub fn run(image: &Image, args: &[&str], env: &[&str]) -> (String, u8) {
-    let mut command = Command::new(&image.path);
-    command.args(args).env_clear().envs(env.iter().filter_map(|variable| variable.split_once('=')));
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=KILL", "60"])
+        .arg(&image.path)
+        .args(args)
+        .env_clear()
+        .envs(env.iter().filter_map(|variable| variable.split_once('=')));
     let output = command.stdin(Stdio::null()).output().expect("an image runs on Linux");
     let status = output.status.code().unwrap_or_else(|| panic!("{}", output.status));
     (text(&output.stdout), status.try_into().expect("a status has eight bits"))

@@ -159,8 +159,7 @@ global_asm!(
     "call qword ptr [rip + {device_entry}]",
     ".endr",
     // Puts the vector in the place of the stub's return address, sets its pending bit and acknowledges the LAPIC. A flush is
-    // done at once, whatever it interrupts, and nothing else is: the number first, so that a request that comes meanwhile is
-    // not taken for done.
+    // done at once, whatever it interrupts, and nothing else is. `sync::FlushTickets`, rule 3: the number first.
     ".macro RECORD_DEVICE",
     "push rax",
     "push rcx",
@@ -173,6 +172,7 @@ global_asm!(
     "mov [rsp + 24], rax",
     "cmp eax, {tlb}",
     "je 7f",
+    // `sync::PendingWork::record`.
     "bts gs:[{pending}], rax",
     "jmp 8f",
     "7: mov rcx, gs:[{tlb_requested}]",

@@ -636,16 +636,17 @@ pub fn rt_sigreturn(frame: &mut TrapFrame) -> Result {
                 signals.alt_stack = alt_stack;
             }
             drop(signals);
+            if !frame::is_canonical(frame.rip) {
+                // The CPU would refuse to go there.
+                frame.vector = VECTOR_GP;
+                frame.error = 0;
+                linux_fault(frame, Cause::Exception);
+            }
             notify_if_pending(&thread);
             // The caller writes the result to rax, which is the interrupted code's.
             Ok(frame.rax)
         }
-        Err(frame::PopError::Target) => {
-            // The CPU would refuse to go there; the registers are those that the handler left.
-            frame.vector = VECTOR_GP;
-            report::program_fault(frame, Cause::Exception)
-        }
-        Err(frame::PopError::Frame) => {
+        Err(frame::NoFrame) => {
             log!(Error, "sigreturn without a signal frame on the stack");
             end_by(SIGSEGV)
         }

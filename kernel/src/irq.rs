@@ -10,7 +10,7 @@
 
 use core::fmt;
 
-use sync::{Once, SpinLock};
+use sync::{Once, SpinLock, Vectors};
 
 use crate::arch::current::vectors::{EDGE_COUNT, FIRST_EDGE, FIRST_LEVEL, LEVEL_COUNT};
 use crate::arch::current::{ioapic, lapic, percpu};
@@ -154,9 +154,8 @@ const _: () = assert!(FIRST_LEVEL as usize % 64 + LEVEL_COUNT <= 64 && LEVEL_COU
 
 /// Calls what is connected to the vectors that came.
 #[inline]
-pub(crate) fn dispatch(pending: &[u64; 4]) {
-    let of = |first: u8, count: usize| pending[usize::from(first / 64)] >> (first % 64) & ((1 << count) - 1);
-    let (edges, levels) = (of(FIRST_EDGE, EDGE_COUNT), of(FIRST_LEVEL, LEVEL_COUNT));
+pub(crate) fn dispatch(came: Vectors) {
+    let (edges, levels) = (came.range(FIRST_EDGE, EDGE_COUNT), came.range(FIRST_LEVEL, LEVEL_COUNT));
     if edges | levels != 0 {
         call(edges, levels);
     }
@@ -208,12 +207,10 @@ mod tests {
         assert!(!is_connected(u64::from(second) + 1) && !is_connected(0) && !is_connected(u64::MAX));
 
         let came = |vectors: &[u8]| {
-            let mut pending = [0; 4];
-            for vector in vectors {
-                pending[usize::from(vector / 64)] |= 1_u64 << (vector % 64);
-            }
+            let pending = sync::PendingWork::new();
+            vectors.iter().for_each(|vector| pending.record(*vector));
             CALLED.store(0, Ordering::Relaxed);
-            dispatch(&pending);
+            dispatch(pending.take().unwrap_or_default());
             CALLED.load(Ordering::Relaxed)
         };
         assert_eq!(came(&[second]), 2);

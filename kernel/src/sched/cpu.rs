@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use sync::run_queue::{Place, RunQueue};
-use sync::{Once, SpinLock, TimerQueue};
+use sync::{IdleSet, Once, SpinLock, TimerQueue, Vectors};
 
 use super::thread::Thread;
 use super::timers::{self, Due};
@@ -68,9 +68,10 @@ impl Default for CpuSched {
     }
 }
 
-/// CPUs that run threads, and those of them that have nobody to run, a bit a CPU.
+/// CPUs that run threads, a bit a CPU.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
-static IDLE: AtomicU64 = AtomicU64::new(0);
+/// Those of them that have nobody to run.
+static IDLE: IdleSet = IdleSet::new();
 
 /// CPUs that run threads, a bit a CPU.
 pub fn online_mask() -> u64 {
@@ -84,7 +85,7 @@ pub fn cpu_count() -> u32 {
 
 /// CPUs that are idle at this moment, a bit a CPU.
 pub fn idle_mask() -> u64 {
-    IDLE.load(Ordering::SeqCst)
+    IDLE.mask()
 }
 
 /// Number of this CPU.
@@ -118,9 +119,11 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     let alone = queue.len() == 1;
     drop(queue);
     if core::ptr::eq(cpu, percpu::this()) {
-        let flag = if preempts { &cpu.resched } else { &cpu.sched.rearm };
-        flag.store(true, Ordering::Relaxed);
-    } else if IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst) & cpu.bit() != 0 {
+        match preempts {
+            true => cpu.pending.set_resched(),
+            false => cpu.sched.rearm.store(true, Ordering::Relaxed),
+        }
+    } else if IDLE.claim(cpu.bit()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     } else if preempts || alone {
         // The first one behind the running thread: that one's turn ends now, and its CPU's timer must be set.
@@ -155,8 +158,7 @@ fn least_loaded(mask: u64) -> &'static PerCpu {
 
 /// Has a CPU look for a better thread to run as soon as it can.
 pub(super) fn kick(cpu: &PerCpu) {
-    let asked = cpu.resched.swap(true, Ordering::SeqCst);
-    if !asked && !core::ptr::eq(cpu, percpu::this()) {
+    if cpu.pending.request_resched() && !core::ptr::eq(cpu, percpu::this()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     }
 }
@@ -185,7 +187,7 @@ pub fn yield_now() {
 pub(super) fn schedule() {
     percpu::assert_in_section();
     let cpu = percpu::this();
-    cpu.resched.store(false, Ordering::SeqCst);
+    cpu.pending.begin_resched();
     let from = cpu.current_thread();
     let Some(to) = next_thread(cpu, from) else { return };
     if let Some(stack) = &to.stack {
@@ -316,7 +318,7 @@ pub(crate) extern "C" fn thread_started(frame: &mut TrapFrame) {
 }
 
 /// The first thing a thread of the kernel's own does.
-pub(crate) extern "C" fn kernel_thread_started(entry: fn() -> !) -> ! {
+pub(crate) extern "C" fn kernel_thread_started(entry: extern "C" fn() -> !) -> ! {
     finish_switch();
     entry()
 }
@@ -334,7 +336,11 @@ pub fn request_pass(cpu: u32) {
     if let Some(cpu) = percpu::get(cpu)
         && !cpu.sched.pass_requested.swap(true, Ordering::SeqCst)
     {
-        kick(cpu);
+        if core::ptr::eq(cpu, percpu::this()) {
+            cpu.pending.record(vectors::PASS);
+        } else {
+            lapic::send_ipi(cpu, vectors::PASS);
+        }
     }
 }
 
@@ -345,16 +351,15 @@ pub fn leave_section() {
         irq::disable();
         let cpu = percpu::this();
         cpu.sched.watch.note_left();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
+        let Some(vectors) = cpu.pending.take() else {
             if cpu.sched.rearm.load(Ordering::Relaxed) {
                 arm_timer(cpu);
             }
             return;
-        }
+        };
         irq::enable();
-        handle(cpu, pending);
-        if cpu.resched.load(Ordering::Relaxed) {
+        handle(cpu, vectors);
+        if cpu.pending.needs_resched() {
             schedule();
         }
     }
@@ -365,15 +370,14 @@ pub fn leave_section() {
 pub fn breathe() -> bool {
     let cpu = percpu::this();
     cpu.sched.watch.note_left();
-    let pending = cpu.take_pending();
-    if pending != [0; 4] {
-        handle(cpu, pending);
+    if let Some(vectors) = cpu.pending.take() {
+        handle(cpu, vectors);
         arm_timer(cpu);
+        if cpu.pending.needs_resched() {
+            schedule();
+        }
     }
-    if cpu.resched.load(Ordering::Relaxed) {
-        schedule();
-    }
-    percpu::this().current_thread().notified.load(Ordering::Relaxed)
+    percpu::this().current_thread().notified.is_left()
 }
 
 /// The idle thread's life.
@@ -381,48 +385,51 @@ pub fn idle() -> ! {
     let cpu = percpu::this();
     loop {
         irq::disable();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
-            // Announced before the last look: who adds a thread that may run here after it sees the bit and sends an interrupt.
-            IDLE.fetch_or(cpu.bit(), Ordering::SeqCst);
-            if cpu.sched.ready.load(Ordering::SeqCst) == 0
-                && let Some(stolen) = steal(cpu)
-            {
-                enqueue_on(cpu, stolen);
-            }
-            let halts = cpu.sched.ready.load(Ordering::SeqCst) == 0;
-            if halts {
+        let vectors = cpu.pending.take();
+        if vectors.is_none() {
+            let halt = || {
                 arm_timer(cpu);
                 irq::enable_and_halt();
-            }
-            IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst);
+            };
+            let halted = IDLE.halt_unless(cpu.bit(), || find_work(cpu), halt);
             tlb::catch_up(cpu);
-            if halts {
+            if halted {
                 continue;
             }
         }
         irq::enable();
-        handle(cpu, pending);
+        handle(cpu, vectors.unwrap_or_default());
         schedule();
     }
 }
 
+/// Whether somebody is ready here, or on another CPU and comes here.
+fn find_work(cpu: &'static PerCpu) -> bool {
+    let is_ready = || cpu.sched.ready.load(Ordering::SeqCst) != 0;
+    if !is_ready()
+        && let Some(stolen) = steal(cpu)
+    {
+        enqueue_on(cpu, stolen);
+    }
+    is_ready()
+}
+
 /// Handles the vectors that came.
-fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
-    let came = |vector: u8| pending[usize::from(vector / 64)] & 1 << (vector % 64) != 0;
-    if came(vectors::TIMER) {
+fn handle(cpu: &'static PerCpu, came: Vectors) {
+    if came.contains(vectors::TIMER) {
         lapic::fired();
         on_timer(cpu);
     }
-    if came(vectors::CONSOLE) {
+    if came.contains(vectors::CONSOLE) {
         console::on_interrupt();
     }
-    crate::irq::dispatch(&pending);
-    if cpu.sched.pass_requested.load(Ordering::Relaxed)
-        && cpu.sched.pass_requested.swap(false, Ordering::SeqCst)
-        && let Some(pass) = PASS.get()
-    {
-        pass();
+    crate::irq::dispatch(came);
+    if came.contains(vectors::PASS) {
+        // Before the pass looks: what is asked for from here on asks again.
+        cpu.sched.pass_requested.store(false, Ordering::SeqCst);
+        if let Some(pass) = PASS.get() {
+            pass();
+        }
     }
 }
 
@@ -433,7 +440,7 @@ fn on_timer(cpu: &'static PerCpu) {
     watchdog::look(cpu, now);
     if cpu.sched.queue.lock().turn_ends().is_some_and(|end| end <= now) {
         give_away(cpu);
-        cpu.resched.store(true, Ordering::Relaxed);
+        cpu.pending.set_resched();
     }
     cpu.sched.rearm.store(true, Ordering::Relaxed);
 }

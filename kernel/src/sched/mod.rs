@@ -27,11 +27,11 @@ use crate::exit;
 use crate::mm::frames;
 use crate::mm::kstack::{self, KernelStack};
 
-pub(crate) use cpu::{kernel_thread_started, thread_started};
 pub use cpu::{
-    CpuSched, breathe, cpu_count, cpu_time_ns, idle, idle_mask, leave_section, online_mask, this_cpu,
-    yield_now,
+    CpuSched, breathe, cpu_count, cpu_time_ns, idle, idle_mask, leave_section, online_mask, request_pass,
+    set_pass, this_cpu, yield_now,
 };
+pub(crate) use cpu::{kernel_thread_started, thread_started};
 pub use policy::{NoCpu, Policy, affinity, inherit, policy, real_time_priority, set_affinity, set_policy};
 pub use timers::{CallHandle, call_at, cancel_call};
 pub use wait::{Waiter, Wake, cancel_wait, notify, prepare_wait, take_notified, wait, wake};
@@ -169,7 +169,7 @@ fn prepare_reserved(
 ///
 /// # Errors
 /// [`NoMemory`].
-pub fn spawn_kernel(name: [u8; 16], entry: fn() -> !) -> Result<(), NoMemory> {
+pub fn spawn_kernel(name: [u8; 16], entry: extern "C" fn() -> !) -> Result<(), NoMemory> {
     KERNEL_THREADS.fetch_add(1, Ordering::Relaxed);
     let fpu = FpuState::new().ok_or(NoMemory)?;
     let stack = KernelStack::new().ok_or(NoMemory)?;

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use sync::SpinLock;
 use sync::park::Park;
 use sync::run_queue::{Place, lag_after_sleep};
+use sync::{Notice, SpinLock};
 
 use super::policy::Parameters;
 use crate::arch::current::context::Context;
@@ -36,9 +36,13 @@ pub struct Thread {
     /// When it was last switched away from.
     pub(super) stopped_ns: AtomicU64,
     /// There is something to look at before the program goes on: a signal, most likely.
-    pub(super) notified: AtomicBool,
+    pub(super) notified: Notice,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
+    /// Address of the list of robust futexes that the thread holds (set_robust_list(2)); 0: none.
+    pub robust_list: AtomicU64,
+    /// It has given up what it held and is about to end.
+    pub exiting: AtomicBool,
     /// What os/linux keeps of signals.
     pub signals: SpinLock<ThreadSignals>,
     name: SpinLock<[u8; 16]>,
@@ -185,8 +189,10 @@ impl Thread {
             lag: AtomicI64::new(0),
             goes_to_front: AtomicBool::new(false),
             stopped_ns: AtomicU64::new(0),
-            notified: AtomicBool::new(false),
+            notified: Notice::new(),
             clear_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            exiting: AtomicBool::new(false),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new(name),
             cpu_ns: AtomicU64::new(0),

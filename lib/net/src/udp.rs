@@ -152,6 +152,14 @@ impl Endpoint {
         Some(self.queue.front()?.payload.len())
     }
 
+    /// A view of the next datagram. `None`: there is none, or no memory.
+    pub(crate) fn peek(&self) -> Option<Datagram> {
+        let next = self.queue.front()?;
+        let payload = next.payload.try_clone()?;
+        let Datagram { from, from_port, to, iface, ttl, traffic_class, .. } = *next;
+        Some(Datagram { from, from_port, to, iface, ttl, traffic_class, payload })
+    }
+
     /// Datagrams that found the queue full.
     pub fn dropped(&self) -> u64 {
         self.dropped

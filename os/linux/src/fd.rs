@@ -9,6 +9,7 @@ use sync::SpinLock;
 
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::limits;
 use crate::readiness::Readiness;
 use crate::socket::Socket;
 
@@ -122,8 +123,8 @@ struct Slot {
     close_on_exec: bool,
 }
 
-/// Most descriptors (`RLIMIT_NOFILE`).
-pub const MAX: usize = 65_536;
+/// Most descriptors there may be, whatever `RLIMIT_NOFILE` says.
+pub const MAX: usize = 1 << 20;
 
 static TABLE: SpinLock<Vec<Option<Slot>>> = SpinLock::new(Vec::new());
 
@@ -163,7 +164,7 @@ pub fn replace(
 }
 
 fn place(table: &mut Vec<Option<Slot>>, fd: usize, slot: Slot) -> Outcome<Option<Slot>> {
-    if fd >= MAX {
+    if fd >= MAX || fd as u64 >= limits::files() {
         return Err(EMFILE);
     }
     if fd >= table.len() {

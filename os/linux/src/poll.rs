@@ -7,8 +7,8 @@ use kernel::sched::{self, Wake};
 use kernel::{time as clock, uaccess};
 
 use crate::errno::{EBADF, EINVAL, ERESTARTNOHAND, Errno, Result};
-use crate::fd;
 use crate::readiness::events;
+use crate::{fd, limits};
 use crate::{signal, time};
 
 /// One descriptor that is looked at.
@@ -102,7 +102,7 @@ fn write_left(address: u64, deadline: Option<u64>, unit: u64) {
 }
 
 fn poll_until(fds: u64, count: u64, nonblocking: bool, deadline: Option<u64>) -> Result {
-    if count > fd::MAX as u64 {
+    if count > limits::files() {
         return Err(EINVAL);
     }
     let mut polled = Vec::with_capacity(count as usize);

@@ -50,7 +50,8 @@ pub fn start(booted: &Booted) {
             names.push((name, iface));
         }
     });
-    let name_servers = config.interfaces.iter().flat_map(|iface| iface.name_servers.iter().copied()).collect();
+    let name_servers =
+        config.interfaces.iter().flat_map(|iface| iface.name_servers.iter().copied()).collect();
     let _ = FIXED.set(Fixed { name_servers });
     write_resolv_conf(&[], None);
     for wanted in &config.interfaces {
@@ -93,8 +94,7 @@ fn configure(device: IfaceId, host_name: &str, wanted: &InterfaceConfig) {
         Some(vlan) => pass::with(|net| net.stack.add_vlan(name.as_str(), device, vlan).ok()).flatten(),
     };
     let Some(iface) = iface else { refuse(format_args!("network: \"net.{name}\": too many interfaces")) };
-    let probe =
-        wanted.probe.unwrap_or(if wanted.dhcp { ProbeTiming::FAST } else { ProbeTiming::NONE });
+    let probe = wanted.probe.unwrap_or(if wanted.dhcp { ProbeTiming::FAST } else { ProbeTiming::NONE });
     pass::with(|net| {
         net.stack.set_probe_timing(iface, probe);
         net.stack.set_mtu_limit(iface, wanted.mtu);

@@ -161,7 +161,8 @@ fn of_timeout(timeout: Option<Duration>) -> Vec<u8> {
 
 /// The deadline of a call that starts now.
 pub fn deadline(timeout: Option<Duration>) -> Option<u64> {
-    timeout.map(|span| kernel::time::now_ns().saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    timeout
+        .map(|span| kernel::time::now_ns().saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn pass() {
 }
 
 /// The network's thread: passes, as long as there is more than one pass does.
-fn thread() -> ! {
+extern "C" fn thread() -> ! {
     loop {
         if BEHIND.swap(false, Ordering::SeqCst) {
             while NET.lock().as_mut().is_some_and(Net::pass) {

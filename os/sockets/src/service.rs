@@ -9,7 +9,10 @@ use linux::socket::{AF_INET, Family, Kind, Socket};
 use crate::{config, tcp, udp};
 
 /// The record's content.
-#[cfg_attr(not(includeos_metal), expect(dead_code, reason = "the record below is the only thing that refers to it"))]
+#[cfg_attr(
+    not(includeos_metal),
+    expect(dead_code, reason = "the record below is the only thing that refers to it")
+)]
 static SERVICE: Service = Service { name: "net", start: config::start, sockets: &Inet };
 
 /// What makes sockets of the internet protocols.

@@ -18,9 +18,9 @@ use linux::errno::{
 use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
+use net::HEADROOM;
 use net::stack::{ConnectError, ListenerHandle, OpenError, TcpHandle};
 use net::tcp::{Config, Error, Events, FourTuple, KeepAlive, SendError};
-use net::HEADROOM;
 use sync::SpinLock;
 use wire::Port;
 
@@ -59,12 +59,26 @@ mod request {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Neither connected nor listening; perhaps bound.
-    Idle { local: Option<SocketAddrV4> },
-    Connecting { flow: TcpHandle, tuple: FourTuple },
-    Connected { flow: TcpHandle, tuple: FourTuple },
-    Listening { listener: ListenerHandle, local: SocketAddrV4, backlog: usize },
+    Idle {
+        local: Option<SocketAddrV4>,
+    },
+    Connecting {
+        flow: TcpHandle,
+        tuple: FourTuple,
+    },
+    Connected {
+        flow: TcpHandle,
+        tuple: FourTuple,
+    },
+    Listening {
+        listener: ListenerHandle,
+        local: SocketAddrV4,
+        backlog: usize,
+    },
     /// The connection is over.
-    Over { tuple: FourTuple },
+    Over {
+        tuple: FourTuple,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -557,7 +571,11 @@ impl File for TcpSocket {
             Phase::Idle { .. } => events::OUT | events::WRNORM | events::HUP | error,
             Phase::Connecting { .. } => error,
             Phase::Listening { .. } => {
-                if self.accepted.lock().is_empty() { 0 } else { events::IN | events::RDNORM }
+                if self.accepted.lock().is_empty() {
+                    0
+                } else {
+                    events::IN | events::RDNORM
+                }
             }
             Phase::Connected { .. } | Phase::Over { .. } => {
                 let (readable, ended) = {
@@ -692,9 +710,9 @@ impl Socket for TcpSocket {
             return Err(EINVAL);
         }
         let deadline = options::deadline(self.options.lock().common.receive_timeout);
-        let accepted = self.readiness.block_on(events::IN, nonblocking, deadline, || {
-            self.accepted.lock().pop_front().ok_or(EAGAIN)
-        })?;
+        let accepted = self
+            .readiness
+            .block_on(events::IN, nonblocking, deadline, || self.accepted.lock().pop_front().ok_or(EAGAIN))?;
         self.request(request::ACCEPT);
         let peer = accepted.peer_address().unwrap_or(UNBOUND);
         Ok((accepted, peer))
@@ -778,7 +796,8 @@ impl Socket for TcpSocket {
         let peek = flags & flags::PEEK != 0;
         let mut len = 0;
         loop {
-            let got = self.readiness.block_on(events::IN, nonblocking, deadline, || self.try_receive(to, peek));
+            let got =
+                self.readiness.block_on(events::IN, nonblocking, deadline, || self.try_receive(to, peek));
             match got {
                 Ok(0) => break,
                 Ok(more) => len += more,
@@ -856,9 +875,7 @@ impl Socket for TcpSocket {
             (SOL_SOCKET, name::TYPE) => of_int(1),
             (SOL_SOCKET, name::PROTOCOL) => of_int(6),
             (SOL_SOCKET, name::DOMAIN) => of_int(AF_INET.into()),
-            (SOL_SOCKET, name::ACCEPTCONN) => {
-                of_int(matches!(self.phase(), Phase::Listening { .. }).into())
-            }
+            (SOL_SOCKET, name::ACCEPTCONN) => of_int(matches!(self.phase(), Phase::Listening { .. }).into()),
             (SOL_SOCKET, _) => options.common.get(name)?,
             (IPPROTO_TCP, tcp_name::NODELAY) => of_int(options.nodelay.into()),
             (IPPROTO_TCP, tcp_name::MAXSEG) => of_int(CHUNK as i32),
@@ -900,7 +917,8 @@ impl TcpSocket {
                 flow.set_cork(options.cork);
                 flow.set_keep_alive(now, options.keep_alive());
                 flow.set_user_timeout(
-                    (options.user_timeout_ms > 0).then(|| Duration::from_millis(options.user_timeout_ms.into())),
+                    (options.user_timeout_ms > 0)
+                        .then(|| Duration::from_millis(options.user_timeout_ms.into())),
                 );
             });
         });

@@ -9,8 +9,9 @@ use frame::Frame;
 use kernel::mm::packets;
 use linux::buffers::UserBuffers;
 use linux::errno::{
-    EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH, EINVAL,
-    EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, ENODEV, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM, Errno,
+    EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH,
+    EINVAL, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, ENODEV, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM,
+    Errno,
 };
 use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
@@ -112,8 +113,7 @@ impl UdpSocket {
             if let Some(error) = net.stack.udp_take_error(endpoint) {
                 return Err(icmp_error(&error.error));
             }
-            let datagram =
-                if peek { net.stack.udp_peek(endpoint) } else { net.stack.udp_receive(endpoint) };
+            let datagram = if peek { net.stack.udp_peek(endpoint) } else { net.stack.udp_receive(endpoint) };
             datagram.ok_or(EAGAIN)
         })
         .ok_or(ENETDOWN)?
@@ -202,7 +202,8 @@ impl File for UdpSocket {
         let endpoint = self.phase.lock().endpoint;
         let mut mask = events::OUT | events::WRNORM;
         if let Some(endpoint) = endpoint {
-            let readable = pass::look(|net| net.stack.udp(endpoint).is_some_and(|endpoint| endpoint.is_readable()));
+            let readable =
+                pass::look(|net| net.stack.udp(endpoint).is_some_and(|endpoint| endpoint.is_readable()));
             if readable == Some(true) {
                 mask |= events::IN | events::RDNORM;
             }
@@ -228,8 +229,9 @@ impl File for UdpSocket {
             return Err(linux::errno::ENOTTY);
         }
         let endpoint = self.phase.lock().endpoint;
-        let len = endpoint
-            .and_then(|endpoint| pass::look(|net| net.stack.udp(endpoint).and_then(|e| e.next_len())).flatten());
+        let len = endpoint.and_then(|endpoint| {
+            pass::look(|net| net.stack.udp(endpoint).and_then(|e| e.next_len())).flatten()
+        });
         kernel::uaccess::write(arg, len.unwrap_or(0) as i32)?;
         Ok(0)
     }
@@ -383,7 +385,8 @@ impl Socket for UdpSocket {
             (IPPROTO_IP, ip_name::ADD_MEMBERSHIP) => return self.membership(value, true),
             (IPPROTO_IP, ip_name::DROP_MEMBERSHIP) => return self.membership(value, false),
             (IPPROTO_IP, ip_name::MULTICAST_IF) => {
-                let address = value.first_chunk().map(|octets: &[u8; 4]| Ipv4Addr::from(*octets)).ok_or(EINVAL)?;
+                let address =
+                    value.first_chunk().map(|octets: &[u8; 4]| Ipv4Addr::from(*octets)).ok_or(EINVAL)?;
                 let index = if value.len() >= 12 { int(&value[8..])? } else { 0 };
                 let iface = pass::look(|net| interface(&net.stack, address, index)).flatten();
                 self.udp.lock().multicast_iface = Some(iface.ok_or(EADDRNOTAVAIL)?);

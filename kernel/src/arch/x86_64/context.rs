@@ -4,6 +4,7 @@ use core::arch::global_asm;
 
 use super::cpu::{self, msr};
 use super::fpu::FpuState;
+use super::isolation;
 use super::vectors::TrapFrame;
 
 global_asm!(
@@ -34,6 +35,13 @@ global_asm!(
     "xor ebp, ebp",
     "call {kernel_thread_started}",
     "ud2",
+    // The same for a program at ring 3.
+    ".globl includeos_isolated_thread_start",
+    "includeos_isolated_thread_start:",
+    "mov rdi, rsp",
+    "xor ebp, ebp",
+    "call {thread_started}",
+    "jmp includeos_isolated_trap_return",
     ".text",
     thread_started = sym crate::sched::thread_started,
     kernel_thread_started = sym crate::sched::kernel_thread_started,
@@ -43,6 +51,7 @@ unsafe extern "C" {
     fn includeos_switch(save: *mut u64, load: u64);
     fn includeos_thread_start();
     fn includeos_kernel_thread_start();
+    fn includeos_isolated_thread_start();
 }
 
 /// What a thread that does not run keeps, besides its kernel stack.
@@ -60,7 +69,8 @@ impl Context {
     /// # Safety
     /// The stack is mapped, empty, at least a page, and used by this thread alone.
     pub unsafe fn new(stack_top: u64, frame: TrapFrame, fs_base: u64, fpu: FpuState) -> Self {
-        let start: unsafe extern "C" fn() = includeos_thread_start;
+        let start: unsafe extern "C" fn() =
+            if isolation::is_on() { includeos_isolated_thread_start } else { includeos_thread_start };
         let frame_at = stack_top - size_of::<TrapFrame>() as u64;
         // Six registers for `includeos_switch` to pop, then its return address.
         let rsp = frame_at - 7 * 8;
@@ -76,7 +86,7 @@ impl Context {
     ///
     /// # Safety
     /// As [`Self::new`].
-    pub unsafe fn kernel(stack_top: u64, entry: fn() -> !, fpu: FpuState) -> Self {
+    pub unsafe fn kernel(stack_top: u64, entry: extern "C" fn() -> !, fpu: FpuState) -> Self {
         let start: unsafe extern "C" fn() = includeos_kernel_thread_start;
         // As in `new`: r15, r14, r13, r12, rbx, rbp, then where to. A word more keeps the stack aligned at the call.
         let rsp = stack_top - 8 * 8;

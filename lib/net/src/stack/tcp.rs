@@ -339,6 +339,11 @@ impl Stack {
         self.with_flow(handle, now, |flow| flow.read(octets));
     }
 
+    /// Changes what a connection is like.
+    pub fn tcp_configure(&mut self, handle: TcpHandle, now: Instant, configure: impl FnOnce(&mut Flow)) {
+        self.with_flow(handle, now, configure);
+    }
+
     /// Sends no more; see [`Flow::shutdown_send`].
     pub fn tcp_shutdown(&mut self, handle: TcpHandle, now: Instant) {
         self.with_flow(handle, now, Flow::shutdown_send);

@@ -86,6 +86,11 @@ impl Stack {
         self.udp.get_mut(handle)?.pop()
     }
 
+    /// A view of the next received datagram, which stays. `None`: there is none, or no memory for a view.
+    pub fn udp_peek(&self, handle: UdpHandle) -> Option<Datagram> {
+        self.udp.get(handle)?.peek()
+    }
+
     /// The last error about what the endpoint sent.
     pub fn udp_take_error(&mut self, handle: UdpHandle) -> Option<UdpError> {
         self.udp.get_mut(handle)?.error.take()

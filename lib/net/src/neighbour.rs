@@ -259,13 +259,10 @@ impl<A: Copy + Eq + Into<IpAddr>, P> Neighbours<A, P> {
     pub fn pin(&mut self, now: Instant, address: A, pinned: bool) {
         let handle = match self.find(address) {
             Some(handle) => Some(handle),
-            // It is made now, when there is room; it is asked when a packet comes.
-            None if pinned => self.insert(now, address, true).inspect(|handle| {
-                if let Some(entry) = self.slab.get_mut(*handle) {
-                    entry.state = NeighbourState::Failed;
-                }
-                self.timers.set(handle.index(), now);
-            }),
+            // It is made now, while there is room; it is asked when a packet comes.
+            None if pinned => {
+                self.insert(now, address, true).inspect(|handle| self.timers.clear(handle.index()))
+            }
             None => None,
         };
         if let Some(entry) = handle.and_then(|handle| self.slab.get_mut(handle)) {

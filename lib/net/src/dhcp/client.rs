@@ -22,6 +22,10 @@ const MAX_REBOOT_REQUESTS: u32 = 3;
 const MIN_RENEW_WAIT: Duration = Duration::from_secs(60);
 /// § 3.1 (5): after a DECLINE.
 const DECLINE_WAIT: Duration = Duration::from_secs(10);
+/// How long a RELEASE may take to leave.
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
+/// After an offer that was refused when it was requested.
+const REFUSED_WAIT: Duration = Duration::from_secs(10);
 /// What servers are asked for.
 const PARAMETERS: [u8; 10] = [
     option::SUBNET_MASK,
@@ -69,6 +73,8 @@ pub enum Phase {
     Renewing,
     /// REBINDING: it asks any server.
     Rebinding,
+    /// It gave the address back and keeps it until that has left.
+    Releasing,
 }
 
 /// A message to send.
@@ -184,21 +190,25 @@ impl Client {
     /// The link came up, perhaps another one: the address it had is asked for again.
     pub fn handle_link_up(&mut self, now: Instant) {
         match self.phase {
-            Phase::Stopped => {}
+            Phase::Stopped | Phase::Releasing => {}
             _ if self.lease.is_some() => self.confirm(now),
             _ => self.discover(now),
         }
     }
 
-    /// Gives the address back, and stops.
-    pub fn release(&mut self) {
-        if let Some(lease) = self.lease() {
-            let (address, server) = (lease.address.address(), lease.server);
-            self.farewell = Some((Farewell::Release, address, server));
-            self.event = Some(Event::Lost);
-        }
-        self.lease = None;
+    /// Gives the address back, and stops. [`Event::Lost`] follows a little later: the message may have to wait for the
+    /// server's hardware address.
+    pub fn release(&mut self, now: Instant) {
+        let held = self.lease().map(|lease| (lease.address.address(), lease.server));
         self.stop();
+        match held {
+            Some((address, server)) => {
+                self.farewell = Some((Farewell::Release, address, server));
+                self.phase = Phase::Releasing;
+                self.deadline = Some(now + RELEASE_WAIT);
+            }
+            None => self.event = self.lease.take().map(|_| Event::Lost),
+        }
     }
 
     /// Takes a server's message.
@@ -225,7 +235,14 @@ impl Client {
                 {
                     return Err(DropReason::Dhcp);
                 }
-                self.lose(now);
+                if self.phase == Phase::Requesting {
+                    // A server that refuses what it offers would do so again at once.
+                    self.stop();
+                    self.phase = Phase::Init;
+                    self.deadline = Some(now + REFUSED_WAIT);
+                } else {
+                    self.lose(now);
+                }
                 Ok(())
             }
             _ => Err(DropReason::Dhcp),
@@ -292,6 +309,11 @@ impl Client {
         match (self.phase, times) {
             (Phase::Stopped | Phase::Probing, _) => {}
             (Phase::Init, _) => self.discover(now),
+            (Phase::Releasing, _) => {
+                self.lease = None;
+                self.event = Some(Event::Lost);
+                self.stop();
+            }
             (Phase::Requesting, _) if self.sent >= MAX_REQUESTS => self.discover(now),
             (Phase::Selecting | Phase::Requesting, _) => self.send = true,
             (Phase::Rebooting, Some((_, expires))) if has_come(expires) => self.lose(now),
@@ -627,6 +649,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_refuses_what_it_offers_is_not_asked_at_once() {
+        let mut client = client();
+        sent(&mut client, at(0));
+        client.handle_message(at(0), &answer(&client, MessageType::Offer)).unwrap();
+        sent(&mut client, at(0));
+        client.handle_message(at(0), &answer(&client, MessageType::Nak)).unwrap();
+        assert_eq!((client.phase(), client.poll_timeout()), (Phase::Init, Some(at(10))));
+    }
+
+    #[test]
     fn a_known_address_is_asked_for() {
         let saved = bound().lease().unwrap().save(at(100));
         assert_eq!(saved.expires, Some(Duration::from_secs(3500)));
@@ -684,11 +716,14 @@ mod tests {
     #[test]
     fn released() {
         let mut client = bound();
-        client.release();
+        client.release(at(9));
+        assert_eq!(client.lease(), None);
         assert_eq!(
             sent(&mut client, at(9)),
             Some((MessageType::Release, ADDRESS, SERVER, None, ADDRESS, Some(SERVER)))
         );
+        assert_eq!((client.poll_event(), client.poll_timeout()), (None, Some(at(10))));
+        client.handle_timeout(at(10));
         assert_eq!((client.poll_event(), client.phase()), (Some(Event::Lost), Phase::Stopped));
         assert_eq!(client.poll_timeout(), None);
     }

@@ -48,7 +48,8 @@ impl Stack {
             };
             iface.neighbours.note(now, packet.sender_ip, packet.sender_mac, evidence);
         }
-        if for_us && request {
+        // Whoever claims the address asks nothing.
+        if for_us && request && packet.sender_ip != packet.target_ip {
             let reply = arp::Repr {
                 operation: Operation::Reply,
                 sender_mac: mac,

@@ -55,12 +55,12 @@ impl Stack {
         Ok(())
     }
 
-    /// Gives the lease of an interface back.
+    /// Gives the lease of an interface back. The address goes a second later, when the server has heard of it.
     pub fn stop_dhcp(&mut self, id: IfaceId, now: Instant) {
         if let Ok(iface) = self.iface_mut(id)
             && let Some(client) = &mut iface.dhcp
         {
-            client.release();
+            client.release(now);
         }
         self.handle_dhcp_timeout(id, now);
     }

@@ -203,6 +203,9 @@ impl Stack {
         if address.is_broadcast() {
             return Locality::Broadcast;
         }
+        if address.is_loopback() {
+            return Locality::Own;
+        }
         let first = self.locals.partition_point(|local| local.address < address);
         let same = self.locals[first..].iter().take_while(|local| local.address == address);
         let mut found = Locality::Other;
@@ -219,7 +222,7 @@ impl Stack {
 
     /// Whether an address is this host's own.
     pub fn is_own(&self, address: Ipv4Addr) -> bool {
-        address.is_loopback() || self.locality(IfaceId::LOOPBACK, address) == Locality::Own
+        self.locality(IfaceId::LOOPBACK, address) == Locality::Own
     }
 
     /// The sub-interface for a tag.

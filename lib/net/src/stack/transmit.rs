@@ -43,7 +43,7 @@ impl Stack {
         packet: Filtered<Packet>,
     ) -> Result<(), DropReason> {
         let mac = match egress.cast {
-            Cast::Local => return self.transmit_loopback(IfaceId::LOOPBACK, packet.into_inner().frame),
+            Cast::Local => return self.transmit_loopback(egress.iface, packet.into_inner().frame),
             Cast::Broadcast => MacAddr::BROADCAST,
             Cast::Multicast => multicast_mac(egress.next_hop),
             Cast::Unicast => {

@@ -1,0 +1,16 @@
+//! Stacks among themselves, over virtual links and a stepped clock. Every frame on a link is read by smoltcp or etherparse as
+//! well.
+
+mod arp;
+mod dhcp;
+mod forward;
+mod hammer;
+mod harness;
+mod hooks;
+mod icmp;
+mod multicast;
+mod oracle;
+mod rng;
+mod tcp;
+mod udp;
+mod vlan;

@@ -34,7 +34,9 @@ fuzz_target!(|octets: &[u8]| {
         nagle: how & 8 != 0,
         mss: 100,
         receive_buffer: 2000,
+        receive_buffer_max: 4000,
         send_buffer: 4000,
+        send_buffer_max: 8000,
         ..Config::new(Port(1), Port(2))
     };
     let mut now = Instant(0);
@@ -83,7 +85,7 @@ fuzz_target!(|octets: &[u8]| {
                 };
                 let len = usize::from(what >> 4) * 40;
                 let payload = (len > 0).then(|| frame(len));
-                if let Handled::Reopen(_) = flow.handle_segment(now, Segment { repr, payload }) {
+                if let Handled::Reopen(_) = flow.handle_segment(now, Segment::new(repr, payload)) {
                     return;
                 }
             }
@@ -92,7 +94,7 @@ fuzz_target!(|octets: &[u8]| {
             }
             5 => {
                 while let Some(frame) = flow.receive() {
-                    flow.read(frame.len() as u32);
+                    flow.read(now, frame.len() as u32);
                 }
             }
             6 => {
@@ -117,6 +119,6 @@ fuzz_target!(|octets: &[u8]| {
             assert!(burst < 200, "it does not stop sending: {segment:?}");
             assert!(segment.repr.header_len() + segment.payload_len() as usize <= 60 + 100);
         }
-        assert!(flow.state() == State::Closed || flow.send_room() <= 4000);
+        assert!(flow.state() == State::Closed || flow.send_room() <= 8000);
     }
 });

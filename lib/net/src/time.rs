@@ -23,6 +23,13 @@ impl Instant {
         Self(self.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// The same moment where a clock says `to` that said `from` before: moments of a saved connection are moved when it is
+    /// restored. Not before the first moment there is.
+    pub(crate) fn moved(self, from: Self, to: Self) -> Self {
+        let moved = i128::from(self.0) - i128::from(from.0) + i128::from(to.0);
+        Self(moved.clamp(0, u64::MAX.into()) as u64)
+    }
+
     /// Time since `earlier`; zero if that is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -1,29 +1,37 @@
-//! [`Flow`]: a connection's control block, what the program may ask of it, and its timers.
+//! [`Flow`]: a connection's control block, and what the program may ask of it.
 
 use core::time::Duration;
 
 use frame::Frame;
-use wire::tcp::{MAX_WINDOW_SHIFT, Repr};
+use wire::tcp::{Flags, MAX_WINDOW_SHIFT, Repr};
 use wire::{Port, SeqNumber};
 
 use crate::Instant;
+use crate::tcp::buffers::{ReceiveTuner, send_buffer};
 use crate::tcp::congestion::{Algorithm, Congestion, Controller};
+use crate::tcp::ecn::{EcnMode, EcnState};
+use crate::tcp::in_flight::InFlight;
+use crate::tcp::min_rtt::MinRtt;
 use crate::tcp::options::Negotiated;
+use crate::tcp::pacing::Pacer;
+use crate::tcp::path_mtu::PathMtu;
+use crate::tcp::rack::Rack;
+use crate::tcp::rate::Rate;
 use crate::tcp::receive_queue::ReceiveQueue;
+use crate::tcp::recovery::Recovery;
 use crate::tcp::rto::Rto;
 use crate::tcp::sack::Scoreboard;
 use crate::tcp::send_queue::SendQueue;
 use crate::tcp::state::State;
-use crate::tcp::timers::{Timers, expired};
+use crate::tcp::timers::{FIN_WAIT_2, Timers};
+use crate::tcp::tlp::TailLossProbe;
 use crate::tcp::windows::{ReceiveWindow, SendWindow};
 
-/// Maximum segment lifetime (RFC 9293 § 3.4.2 says two minutes; nobody has waited as long for decades).
-const MSL: Duration = Duration::from_secs(30);
-/// How long a peer may leave a closed connection half open.
-const FIN_WAIT_2: Duration = Duration::from_secs(60);
 /// RFC 5961 § 10: so many challenge ACKs in a period. For each flow, so that one does not tell about another.
 const CHALLENGES: u32 = 10;
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
+/// Segments that are acknowledged at once at the start, where the peer's window is small (as Linux's quick ACKs).
+const QUICK_ACKS: u8 = 16;
 
 /// What a connection is to be like. Both sides of a restored connection's life have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +42,22 @@ pub struct Config {
     pub remote_port: Port,
     /// Largest segment in octets without IP and TCP headers: the link's MTU less 40 for IPv4, less 60 for IPv6.
     pub mss: u16,
-    /// Most octets that may wait for the program, `1..=2^30`.
+    /// Octets that may wait for the program at first, `1..=2^30`.
     pub receive_buffer: u32,
-    /// Most octets that may wait to be acknowledged.
+    /// What the receive buffer may grow to where the program reads fast; also what the window's scale is for.
+    pub receive_buffer_max: u32,
+    /// Octets that may wait to be acknowledged at first.
     pub send_buffer: u32,
+    /// What the send buffer may grow to with the congestion window.
+    pub send_buffer_max: u32,
     /// Congestion control.
     pub algorithm: Algorithm,
+    /// Windows are spread over the round trip. BBR does so whatever this says.
+    pub pacing: bool,
     /// Small segments wait for an acknowledgment (Nagle's algorithm); `false` is TCP_NODELAY.
     pub nagle: bool,
+    /// Congestion marks.
+    pub ecn: EcnMode,
     /// Windows above 64 KiB.
     pub window_scale: bool,
     /// Selective acknowledgments.
@@ -51,7 +67,10 @@ pub struct Config {
     /// What is added to the timestamp clock, of [`super::IsnGenerator::timestamp_offset`].
     pub timestamp_offset: u32,
     /// After how long of retransmitting in vain the connection is given up (RFC 9293 § 3.8.3: R2; at least 100 s).
-    pub user_timeout: Duration,
+    pub give_up: Duration,
+    /// For how long data may stay unacknowledged, or unsent because of a closed window, before the connection is given
+    /// up (RFC 5482, TCP_USER_TIMEOUT). Without it a peer that answers may keep its window closed for ever.
+    pub user_timeout: Option<Duration>,
     /// Probes of an idle connection; `None`: none.
     pub keep_alive: Option<KeepAlive>,
 }
@@ -63,16 +82,32 @@ impl Config {
             local_port,
             remote_port,
             mss: 1460,
-            receive_buffer: 256 * 1024,
-            send_buffer: 256 * 1024,
+            receive_buffer: 128 * 1024,
+            receive_buffer_max: 4 * 1024 * 1024,
+            send_buffer: 128 * 1024,
+            send_buffer_max: 4 * 1024 * 1024,
             algorithm: Algorithm::Cubic,
+            pacing: true,
             nagle: true,
+            ecn: EcnMode::IfAsked,
             window_scale: true,
             sack: true,
             timestamps: true,
             timestamp_offset: 0,
-            user_timeout: Duration::from_secs(180),
+            give_up: Duration::from_secs(180),
+            user_timeout: None,
             keep_alive: None,
+        }
+    }
+
+    /// With sizes that can be.
+    fn bounded(self) -> Self {
+        let receive_buffer = self.receive_buffer.clamp(1, 1 << 30);
+        Self {
+            receive_buffer,
+            receive_buffer_max: self.receive_buffer_max.clamp(receive_buffer, 1 << 30),
+            send_buffer_max: self.send_buffer_max.max(self.send_buffer).min(1 << 30),
+            ..self
         }
     }
 
@@ -102,6 +137,8 @@ pub enum Error {
     Reset,
     /// The peer did not answer: ETIMEDOUT.
     TimedOut,
+    /// A router or the peer's host says that there is no way to it: EHOSTUNREACH.
+    Unreachable,
     /// The program aborted it.
     Aborted,
 }
@@ -137,20 +174,9 @@ impl Events {
     }
 }
 
-/// How a loss is being repaired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Recovery {
-    /// Nothing is known to be lost.
-    Open,
-    /// Found by duplicate or selective acknowledgments; over when `recover` is acknowledged (RFC 6582, RFC 6675).
-    Fast { recover: SeqNumber, high_rxt: SeqNumber },
-    /// Found by the timer: everything below `recover` that the peer did not report counts as lost.
-    Loss { recover: SeqNumber, high_rxt: SeqNumber },
-}
-
 /// Acknowledgments owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct AckState {
+pub struct AckState {
     /// One is to be sent at once.
     pub(crate) now: bool,
     /// Octets received since the last one was sent.
@@ -163,8 +189,11 @@ pub(crate) struct AckState {
 
 /// A connection.
 ///
-/// Each call does a bounded amount of work: in the number of segments that wait out of order (64) and of SACK blocks
-/// (64), not in octets. Memory is bounded by the buffers of [`Config`].
+/// Each call does a bounded amount of work. An acknowledgment costs work for the segments whose fate it tells, and a
+/// binary search for each block it reports; a segment for the gaps that it closes among at most 256; a timeout may look
+/// at each segment in flight. Memory is bounded by the buffers of [`Config`], 65,536 segments in flight and 1024 blocks
+/// that the peer reported. Acknowledgments in many parts count as little as their octets (RFC 3465); those of what was
+/// never sent are refused; those of what was sent and did not arrive are the peer's own loss.
 #[derive(Debug)]
 pub struct Flow {
     pub(crate) config: Config,
@@ -172,6 +201,8 @@ pub struct Flow {
     /// It began with the peer's SYN.
     pub(crate) passive: bool,
     pub(crate) negotiated: Negotiated,
+    pub(crate) path: PathMtu,
+    pub(crate) ecn: EcnState,
 
     pub(crate) iss: SeqNumber,
     pub(crate) snd_una: SeqNumber,
@@ -179,6 +210,8 @@ pub struct Flow {
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) snd_wnd: SendWindow,
     pub(crate) queue: SendQueue,
+    /// What is less than a segment waits for more.
+    pub(crate) corked: bool,
     /// FIN follows the queue.
     pub(crate) send_closed: bool,
     pub(crate) fin_acknowledged: bool,
@@ -187,6 +220,7 @@ pub struct Flow {
     pub(crate) rcv_nxt: SeqNumber,
     pub(crate) rcv_wnd: ReceiveWindow,
     pub(crate) received: ReceiveQueue,
+    pub(crate) tuner: ReceiveTuner,
     /// Octets in order that the program has not read.
     pub(crate) unread: u32,
     /// The largest segment the peer sent.
@@ -197,28 +231,47 @@ pub struct Flow {
     pub(crate) receive_closed: bool,
 
     pub(crate) rto: Rto,
-    /// Without timestamps: a segment whose round trip is measured, by the number behind it.
-    pub(crate) timed: Option<(SeqNumber, Instant)>,
+    pub(crate) min_rtt: MinRtt,
+    /// When the SYN was sent, if once.
+    pub(crate) syn_sent_at: Option<Instant>,
+    /// How often it was sent.
+    pub(crate) syns: u8,
     /// With timestamps: echoes of earlier ones are not measured.
     pub(crate) echoes_from: Option<u32>,
-    pub(crate) congestion: Congestion,
+
+    pub(crate) in_flight: InFlight,
     pub(crate) scoreboard: Scoreboard,
+    pub(crate) rate: Rate,
+    pub(crate) congestion: Congestion,
+    pub(crate) pacer: Pacer,
     pub(crate) recovery: Recovery,
+    pub(crate) rack: Rack,
+    pub(crate) tail_loss_probe: Option<TailLossProbe>,
+    /// Without selective acknowledgments: how many in a row acknowledged nothing new.
     pub(crate) duplicate_acks: u32,
-    pub(crate) last_sent: Instant,
-    pub(crate) retransmitting_since: Option<Instant>,
+    /// Segments sent again since the last reduction that the peer did not report as having arrived twice; `None`: the
+    /// reduction stands.
+    pub(crate) undo: Option<u32>,
 
     pub(crate) timers: Timers,
+    pub(crate) last_sent: Instant,
+    /// Since when nothing was acknowledged that is waited for.
+    pub(crate) waiting_since: Option<Instant>,
+    pub(crate) retransmitting_since: Option<Instant>,
     pub(crate) ack: AckState,
     pub(crate) syn_pending: bool,
     /// One retransmission is to be sent whatever the window says.
     pub(crate) retransmit_now: bool,
+    /// The tail is to be probed for a loss.
+    pub(crate) tail_loss_now: bool,
+    /// What waits under the cork is to be sent.
+    pub(crate) uncork_now: bool,
     /// A closed or silly window is to be probed.
     pub(crate) probe_now: bool,
     pub(crate) keep_alive_now: bool,
-    keep_alive_probes: u32,
+    pub(crate) keep_alive_probes: u32,
     pub(crate) reset: Option<Repr>,
-    challenges: (Instant, u32),
+    pub(crate) challenges: (Instant, u32),
 
     pub(crate) events: Events,
     pub(crate) error: Option<Error>,
@@ -227,40 +280,55 @@ pub struct Flow {
 impl Flow {
     /// An active open: SYN-SENT (RFC 9293 § 3.10.1). `iss` is of [`super::IsnGenerator`].
     pub fn connect(config: Config, now: Instant, iss: SeqNumber) -> Self {
-        let config = Config { receive_buffer: config.receive_buffer.clamp(1, 1 << 30), ..config };
+        let config = config.bounded();
         let negotiated = Negotiated::before(&config);
         Self {
             state: State::SynSent,
             passive: false,
             negotiated,
+            path: PathMtu::new(negotiated.mss),
+            ecn: EcnState::default(),
             iss,
             snd_una: iss,
             snd_nxt: iss,
             snd_wnd: SendWindow::new(),
             queue: SendQueue::default(),
+            corked: false,
             send_closed: false,
             fin_acknowledged: false,
             irs: SeqNumber(0),
             rcv_nxt: SeqNumber(0),
             rcv_wnd: ReceiveWindow { capacity: config.receive_buffer, right: SeqNumber(0) },
             received: ReceiveQueue::default(),
+            tuner: ReceiveTuner::new(now),
             unread: 0,
             rcv_mss: 536,
             fin: None,
             receive_closed: false,
             rto: Rto::new(),
-            timed: None,
+            min_rtt: MinRtt::default(),
+            syn_sent_at: None,
+            syns: 0,
             echoes_from: None,
-            congestion: Congestion::new(config.algorithm, negotiated.mss),
+            in_flight: InFlight::new(),
             scoreboard: Scoreboard::default(),
+            rate: Rate::new(now),
+            congestion: Congestion::new(config.algorithm, negotiated.mss, now, iss.0),
+            pacer: Pacer::new(now),
             recovery: Recovery::Open,
+            rack: Rack::new(),
+            tail_loss_probe: None,
             duplicate_acks: 0,
-            last_sent: now,
-            retransmitting_since: None,
+            undo: None,
             timers: Timers::default(),
-            ack: AckState { quick: 16, ..AckState::default() },
+            last_sent: now,
+            waiting_since: None,
+            retransmitting_since: None,
+            ack: AckState { quick: QUICK_ACKS, ..AckState::default() },
             syn_pending: true,
             retransmit_now: false,
+            tail_loss_now: false,
+            uncork_now: false,
             probe_now: false,
             keep_alive_now: false,
             keep_alive_probes: 0,
@@ -272,13 +340,23 @@ impl Flow {
         }
     }
 
-    /// A passive open by a SYN for which [`super::listen`] said so: SYN-RECEIVED (RFC 9293 § 3.10.7.2). Data on the
+    /// A passive open by a SYN for which [`super::Listener`] said so: SYN-RECEIVED (RFC 9293 § 3.10.7.2). Data on the
     /// SYN is left for the peer to send again.
     pub fn accept(config: Config, now: Instant, iss: SeqNumber, syn: &Repr) -> Self {
         let mut flow = Self::connect(config, now, iss);
         flow.passive = true;
         flow.take_syn(now, syn);
         flow.state = State::SynReceived;
+        flow
+    }
+
+    /// A passive open by the acknowledgment of a cookie: `syn` is of [`super::Listen::AcceptCookie`], and `iss` is the
+    /// number before the one that is acknowledged. The segment is to be given to the flow.
+    pub fn accept_cookie(config: Config, now: Instant, iss: SeqNumber, syn: &Repr) -> Self {
+        let mut flow = Self::accept(config, now, iss, syn);
+        flow.snd_nxt = iss + 1;
+        flow.syns = 1;
+        flow.syn_pending = false;
         flow
     }
 
@@ -299,7 +377,50 @@ impl Flow {
 
     /// Octets for which there is room in the send buffer.
     pub fn send_room(&self) -> u32 {
-        self.config.send_buffer.saturating_sub(self.queue.len())
+        let Config { send_buffer: least, send_buffer_max: max, .. } = self.config;
+        send_buffer(least, max, self.congestion.cwnd()).saturating_sub(self.queue.len())
+    }
+
+    /// Changes what the buffers may grow to: the caller's budget, which it may lower under pressure. What the peer was
+    /// promised stays promised, and what is queued stays queued.
+    pub fn set_buffer_limits(&mut self, receive: u32, send: u32) {
+        self.config.receive_buffer_max = receive.clamp(1, 1 << 30);
+        self.rcv_wnd.capacity = self.rcv_wnd.capacity.min(self.config.receive_buffer_max);
+        self.config.send_buffer_max = send.clamp(1, 1 << 30);
+        self.config.send_buffer = self.config.send_buffer.min(self.config.send_buffer_max);
+    }
+
+    /// TCP_NODELAY: whether small segments wait for an acknowledgment. What waits goes if they do not.
+    pub fn set_nagle(&mut self, nagle: bool) {
+        self.config.nagle = nagle;
+    }
+
+    /// TCP_CORK: whether what is less than a segment waits for more, for at most 200 ms as in Linux. What waits goes
+    /// when the cork is pulled.
+    pub fn set_cork(&mut self, corked: bool) {
+        self.corked = corked;
+        if !corked {
+            self.timers.cork = None;
+        }
+    }
+
+    /// SO_KEEPALIVE and its times.
+    pub fn set_keep_alive(&mut self, now: Instant, keep_alive: Option<KeepAlive>) {
+        self.config.keep_alive = keep_alive;
+        if self.state.is_synchronized() && self.state != State::TimeWait {
+            self.restart_keep_alive(now);
+        }
+    }
+
+    /// TCP_USER_TIMEOUT; `None`: none.
+    pub fn set_user_timeout(&mut self, user_timeout: Option<Duration>) {
+        self.config.user_timeout = user_timeout;
+    }
+
+    /// TCP_QUICKACK: the next segments are acknowledged at once.
+    pub fn set_quick_ack(&mut self) {
+        self.ack.quick = QUICK_ACKS;
+        self.ack.now |= self.timers.delayed_ack.take().is_some();
     }
 
     /// Queues octets to be sent (RFC 9293 § 3.10.2). `Full`: the frame is longer than [`Self::send_room`].
@@ -319,9 +440,12 @@ impl Flow {
         self.received.take()
     }
 
-    /// The program has read so many octets of what [`Self::receive`] gave; the window may open.
-    pub fn read(&mut self, octets: u32) {
-        self.unread = self.unread.saturating_sub(octets);
+    /// The program has read so many octets of what [`Self::receive`] gave; the window may open, and grow.
+    pub fn read(&mut self, now: Instant, octets: u32) {
+        let octets = octets.min(self.unread);
+        self.unread -= octets;
+        let (capacity, max) = (self.rcv_wnd.capacity, self.config.receive_buffer_max);
+        self.rcv_wnd.capacity = self.tuner.on_read(now, octets, self.rto.srtt(), capacity, max);
         if self.state.is_synchronized()
             && self.fin.is_none()
             && self.rcv_wnd.is_update_due(self.rcv_nxt, self.unread, self.rcv_mss)
@@ -352,7 +476,7 @@ impl Flow {
         }
         self.shutdown_send();
         if self.state == State::FinWait2 {
-            self.timers.time_wait = Some(now + FIN_WAIT_2);
+            self.timers.time_wait.get_or_insert(now + FIN_WAIT_2);
         }
     }
 
@@ -362,110 +486,9 @@ impl Flow {
             self.state,
             State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
         ) {
-            self.reset = Some(self.bare(self.snd_nxt, wire::tcp::Flags::RST | wire::tcp::Flags::ACK));
+            self.reset = Some(self.bare(self.snd_nxt, Flags::RST | Flags::ACK));
         }
         self.end(Some(Error::Aborted));
-    }
-
-    /// When [`Self::handle_timeout`] has work. `None`: nothing is waited for.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
-    }
-
-    /// Does what is due; [`Self::poll_transmit`] follows.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if expired(&mut self.timers.time_wait, now) {
-            return self.end(None);
-        }
-        if expired(&mut self.timers.delayed_ack, now) {
-            self.ack.now = true;
-        }
-        if expired(&mut self.timers.retransmit, now) {
-            self.handle_retransmit_timeout(now);
-        }
-        if expired(&mut self.timers.persist, now) {
-            self.handle_persist_timeout(now);
-        }
-        if expired(&mut self.timers.keep_alive, now) {
-            self.handle_keep_alive(now);
-        }
-    }
-
-    /// RFC 6298 § 5.4 to § 5.7, RFC 9293 § 3.8.3.
-    fn handle_retransmit_timeout(&mut self, now: Instant) {
-        let again = self.retransmitting_since.is_some();
-        if self.is_given_up(now) {
-            return self.end(Some(Error::TimedOut));
-        }
-        self.rto.back_off();
-        self.timed = None;
-        // If only acknowledgments were lost, the next one echoes a segment from before this wait: measured, it would make
-        // the timeout longer each time.
-        self.echoes_from = Some(self.config.timestamp(now));
-        self.timers.retransmit = Some(now + self.rto.timeout());
-        if !self.state.is_synchronized() {
-            self.syn_pending = true;
-            return;
-        }
-        if again {
-            // Twice in vain: the peer may have dropped what it reported (RFC 2018 § 8).
-            self.scoreboard.clear();
-        }
-        // A closed window is no congestion.
-        if !again && self.snd_wnd.size > 0 {
-            self.congestion.on_timeout(now, self.snd_nxt.since(self.snd_una));
-        }
-        self.duplicate_acks = 0;
-        self.recovery = Recovery::Loss { recover: self.snd_nxt, high_rxt: self.snd_una };
-        self.retransmit_now = true;
-    }
-
-    /// RFC 9293 § 3.8.6.1; also the override of § 3.8.6.2.1.
-    fn handle_persist_timeout(&mut self, now: Instant) {
-        if self.is_given_up(now) {
-            return self.end(Some(Error::TimedOut));
-        }
-        self.rto.back_off();
-        self.timers.persist = Some(now + self.rto.timeout());
-        self.probe_now = true;
-    }
-
-    /// Whether this has been going on in vain for too long.
-    fn is_given_up(&mut self, now: Instant) -> bool {
-        let since = *self.retransmitting_since.get_or_insert(now);
-        now.since(since) >= self.config.user_timeout
-    }
-
-    fn handle_keep_alive(&mut self, now: Instant) {
-        let Some(config) = self.config.keep_alive else { return };
-        if self.keep_alive_probes >= config.probes {
-            self.reset = Some(self.bare(self.snd_nxt, wire::tcp::Flags::RST | wire::tcp::Flags::ACK));
-            return self.end(Some(Error::TimedOut));
-        }
-        self.keep_alive_probes += 1;
-        self.timers.keep_alive = Some(now + config.interval);
-        // Data in flight asks for an answer, too.
-        self.keep_alive_now = self.snd_una == self.snd_nxt;
-    }
-
-    /// Something was heard from the peer.
-    pub(crate) fn restart_keep_alive(&mut self, now: Instant) {
-        self.keep_alive_probes = 0;
-        self.timers.keep_alive = self.config.keep_alive.map(|config| now + config.idle);
-    }
-
-    /// Enters TIME-WAIT, or stays in it for as long again.
-    pub(crate) fn enter_time_wait(&mut self, now: Instant) {
-        self.state = State::TimeWait;
-        self.timers = Timers { time_wait: Some(now + MSL * 2), ..Timers::default() };
-    }
-
-    /// Enters FIN-WAIT-2, where a peer of a closed connection may not leave it for ever.
-    pub(crate) fn enter_fin_wait_2(&mut self, now: Instant) {
-        self.state = State::FinWait2;
-        if self.receive_closed {
-            self.timers.time_wait = Some(now + FIN_WAIT_2);
-        }
     }
 
     /// Enters CLOSED. What was received stays readable.
@@ -477,6 +500,8 @@ impl Flow {
         self.error = error;
         self.timers = Timers::default();
         self.queue = SendQueue::default();
+        self.in_flight = InFlight::new();
+        self.scoreboard.clear();
         self.syn_pending = false;
         self.ack.now = false;
         self.events.0 |= Events::CLOSED.0;
@@ -523,6 +548,24 @@ impl Flow {
 
     /// Octets that may be in flight.
     pub fn cwnd(&self) -> u32 {
-        self.congestion.cwnd()
+        match &self.recovery {
+            Recovery::Fast { prr: Some(prr), .. } => prr.cwnd,
+            _ => self.congestion.cwnd(),
+        }
+    }
+
+    /// The smoothed round-trip time, if one was measured.
+    pub fn srtt(&self) -> Option<Duration> {
+        self.rto.srtt()
+    }
+
+    /// The largest segment that is sent now, in octets without IP and TCP headers, options included (RFC 6691).
+    pub fn mss(&self) -> u32 {
+        self.path.mss
+    }
+
+    /// Octets that the receive buffer holds now.
+    pub fn receive_buffer(&self) -> u32 {
+        self.rcv_wnd.capacity
     }
 }

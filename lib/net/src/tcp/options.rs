@@ -18,7 +18,7 @@ const TIMESTAMP_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 
 /// The outcome of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Negotiated {
+pub struct Negotiated {
     /// Largest segment to send in octets, options included (RFC 6691).
     pub(crate) mss: u32,
     /// Windows are shifted in both directions.
@@ -35,7 +35,7 @@ pub(crate) struct Negotiated {
 
 /// TS.Recent and its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimestampState {
+pub struct TimestampState {
     pub(crate) recent: u32,
     pub(crate) at: Instant,
 }
@@ -60,7 +60,7 @@ impl Negotiated {
             mss: u32::from(peer.mss.unwrap_or(DEFAULT_MSS).clamp(MIN_MSS, config.mss.max(MIN_MSS))),
             scaled: scale.is_some(),
             snd_shift: scale.unwrap_or(0),
-            rcv_shift: if scale.is_some() { shift_for(config.receive_buffer) } else { 0 },
+            rcv_shift: if scale.is_some() { shift_for(config.receive_buffer_max) } else { 0 },
             sack: config.sack && peer.sack_permitted,
             timestamps: peer
                 .timestamps
@@ -79,7 +79,7 @@ impl Negotiated {
         Options {
             mss: Some(config.mss),
             window_scale: (config.window_scale && (!answer || self.scaled))
-                .then(|| shift_for(config.receive_buffer)),
+                .then(|| shift_for(config.receive_buffer_max)),
             sack_permitted: config.sack && (!answer || self.sack),
             timestamps,
             ..Options::NONE
@@ -91,12 +91,6 @@ impl Negotiated {
         self.timestamps.map(|state| Timestamps { val: config.timestamp(now), ecr: state.recent })
     }
 
-    /// Whether a segment is an old one whose sequence number has become valid again (RFC 7323 § 5.3, R1).
-    pub(crate) fn is_old(&self, now: Instant, options: &Options) -> bool {
-        let (Some(state), Some(segment)) = (self.timestamps, options.timestamps) else { return false };
-        SeqNumber(segment.val) < SeqNumber(state.recent) && now.since(state.at) < TIMESTAMP_LIFE
-    }
-
     /// Takes the timestamp of an acceptable segment to be echoed (RFC 7323 § 4.3).
     pub(crate) fn note(&mut self, now: Instant, seq: SeqNumber, last_ack: SeqNumber, options: &Options) {
         if let (Some(state), Some(segment)) = (&mut self.timestamps, options.timestamps)
@@ -105,5 +99,13 @@ impl Negotiated {
         {
             *state = TimestampState { recent: segment.val, at: now };
         }
+    }
+}
+
+impl TimestampState {
+    /// Whether a segment is an old one whose sequence number has become valid again (RFC 7323 § 5.3, R1).
+    pub(crate) fn is_old(&self, now: Instant, options: &Options) -> bool {
+        let Some(segment) = options.timestamps else { return false };
+        SeqNumber(segment.val) < SeqNumber(self.recent) && now.since(self.at) < TIMESTAMP_LIFE
     }
 }

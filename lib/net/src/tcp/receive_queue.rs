@@ -7,97 +7,116 @@ use frame::Frame;
 use wire::SeqNumber;
 use wire::tcp::{Options, SackBlock};
 
-/// Most pieces that wait for what is before them: the bound of work and memory for a peer that sends octets one by
-/// one with gaps.
-const MAX_PIECES: usize = 64;
+/// Most runs that wait for what is before them, one for each gap: the bound of work for a peer that sends octets one by
+/// one with gaps. Memory is bounded by the window.
+pub(crate) const MAX_RUNS: usize = 256;
+/// A segment as small as that is copied behind the one before, if that has room: else a peer that sends octets one by
+/// one got a block of memory for each.
+const COPIED: usize = 512;
 
 /// Received octets.
 #[derive(Debug, Default)]
 pub(crate) struct ReceiveQueue {
     ready: VecDeque<Frame>,
-    /// Out of order: ascending, disjoint.
-    pieces: Vec<Piece>,
+    /// Out of order: ascending, disjoint, not touching.
+    runs: Vec<Run>,
     /// Counts arrivals; the latest block is reported first (RFC 2018 § 4).
     arrivals: u64,
     /// Octets that arrived twice, to be reported once (RFC 2883).
     duplicate: Option<SackBlock>,
 }
 
+/// Octets without a gap.
 #[derive(Debug)]
-struct Piece {
+struct Run {
     seq: SeqNumber,
-    frame: Frame,
+    end: SeqNumber,
+    frames: VecDeque<Frame>,
+    /// The last arrival that belongs to it.
     arrival: u64,
 }
 
-impl Piece {
-    fn end(&self) -> SeqNumber {
-        self.seq + self.frame.len() as u32
-    }
-}
-
 impl ReceiveQueue {
-    /// Takes octets that begin at `seq`, not before `rcv_nxt`, and returns the next octet expected.
+    /// Takes octets that begin at `seq`, not before `rcv_nxt`, and returns the next octet expected. Work: for the gaps
+    /// that are closed, and the smaller of two runs that are joined.
     pub(crate) fn insert(&mut self, rcv_nxt: SeqNumber, seq: SeqNumber, frame: Frame) -> SeqNumber {
         if seq != rcv_nxt {
-            self.insert_piece(seq, frame);
+            self.insert_run(seq, frame);
             return rcv_nxt;
         }
-        let frame_len = frame.len() as u32;
-        let mut next = rcv_nxt + frame_len;
-        self.ready.push_back(frame);
-        // Disjoint and ascending: the pieces that are reached stand in front.
-        let mut reached = 0;
-        for piece in &self.pieces {
-            if piece.seq > next {
-                break;
+        let mut next = rcv_nxt + frame.len() as u32;
+        push(&mut self.ready, frame);
+        // Ascending: the runs that are reached stand in front.
+        let reached = self.runs.iter().take_while(|run| run.seq <= next).count();
+        for run in self.runs.drain(..reached) {
+            if run.end <= next {
+                continue;
             }
-            next = next.latest(piece.end());
-            reached += 1;
-        }
-        let mut delivered = rcv_nxt + frame_len;
-        for mut piece in self.pieces.drain(..reached) {
-            let end = piece.end();
             // What the frame brought once more is cut off.
-            if delivered < end && piece.frame.pull(delivered.since(piece.seq) as usize) {
-                self.ready.push_back(piece.frame);
-                delivered = end;
+            let mut known = next.since(run.seq) as usize;
+            for mut frame in run.frames {
+                let len = frame.len();
+                if known >= len {
+                    known -= len;
+                    continue;
+                }
+                frame.pull(known);
+                known = 0;
+                push(&mut self.ready, frame);
             }
+            next = run.end;
         }
         next
     }
 
-    /// Puts octets among the pieces; of what is there already the first copy stays.
-    fn insert_piece(&mut self, mut seq: SeqNumber, mut frame: Frame) {
+    /// Puts octets among the runs; of what is there already the first copy stays.
+    fn insert_run(&mut self, seq: SeqNumber, frame: Frame) {
         self.arrivals += 1;
         let arrival = self.arrivals;
-        let mut at = self.pieces.partition_point(|piece| piece.end() <= seq);
+        let end = seq + frame.len() as u32;
+        let at = self.runs.partition_point(|run| run.end < seq);
+        let touching = self.runs[at..].iter().take_while(|run| run.seq <= end).count();
+        if touching == 0 {
+            if self.runs.len() < MAX_RUNS {
+                self.runs.insert(at, Run { seq, end, frames: VecDeque::from([frame]), arrival });
+            }
+            return;
+        }
+        let overlaps =
+            self.runs[at..at + touching].iter().map(|run| (seq.latest(run.seq), end.earliest(run.end)));
+        for (left, right) in overlaps {
+            if left < right && self.duplicate.is_none() {
+                self.duplicate = Some(SackBlock { left, right });
+            }
+        }
+        let mut later = self.runs.drain(at + 1..at + touching).collect::<Vec<_>>().into_iter();
+        let run = &mut self.runs[at];
+        // The block that this segment belongs to is reported first, whatever of it is new.
+        run.arrival = arrival;
+        let (mut from, mut rest) = (seq, frame);
+        if from < run.seq {
+            let Ok((before, behind)) = rest.split(run.seq.since(from) as usize) else { return };
+            run.frames.push_front(before);
+            (from, rest) = (run.seq, behind);
+            run.seq = seq;
+        }
         loop {
-            let end = seq + frame.len() as u32;
-            let Some(next) = self.pieces.get_mut(at).filter(|next| next.seq < end) else {
-                if seq < end && self.pieces.len() < MAX_PIECES {
-                    self.pieces.insert(at, Piece { seq, frame, arrival });
+            // `from` lies within the run or at its end.
+            if end > run.end {
+                rest.pull(run.end.since(from) as usize);
+                from = run.end;
+                let next = later.next();
+                let until = next.as_ref().map_or(end, |next: &Run| next.seq);
+                let Ok((gap, behind)) = rest.split(until.since(from) as usize) else { return };
+                push(&mut run.frames, gap);
+                (from, rest, run.end) = (until, behind, until);
+                if let Some(next) = next {
+                    run.end = next.end;
+                    run.frames = join(core::mem::take(&mut run.frames), next.frames);
+                    continue;
                 }
-                return;
-            };
-            // The block that this segment belongs to is reported first, whatever of it is new.
-            next.arrival = arrival;
-            let (next_seq, next_end) = (next.seq, next.end());
-            let duplicate = SackBlock { left: seq.latest(next_seq), right: end.earliest(next_end) };
-            self.duplicate.get_or_insert(duplicate);
-            if seq < next_seq {
-                let Ok((before, rest)) = frame.split(next_seq.since(seq) as usize) else { return };
-                if self.pieces.len() < MAX_PIECES {
-                    self.pieces.insert(at, Piece { seq, frame: before, arrival });
-                    at += 1;
-                }
-                (seq, frame) = (next_seq, rest);
             }
-            if end <= next_end || !frame.pull(next_end.since(seq) as usize) {
-                return;
-            }
-            seq = next_end;
-            at += 1;
+            return;
         }
     }
 
@@ -115,50 +134,75 @@ impl ReceiveQueue {
 
     /// Whether something waits for what is before it, or came twice.
     pub(crate) fn has_report(&self) -> bool {
-        !self.pieces.is_empty() || self.duplicate.is_some()
+        !self.runs.is_empty() || self.duplicate.is_some()
     }
 
-    /// Writes SACK blocks into `options`, as many as there is room for: first what came twice, then the block that
-    /// grew last, and so on (RFC 2018 § 4, RFC 2883 § 4).
-    pub(crate) fn report(&mut self, options: &mut Options) {
-        let room = options.sack_room();
-        let duplicate = self.duplicate.take();
-        options.sack.extend(duplicate.into_iter().take(room));
-        // Repeatedly the latest block not yet reported: at most four times through at most 64 pieces.
+    /// Writes at most `room` SACK blocks into `options`: first what came twice, then the block that grew last, and so on
+    /// (RFC 2018 § 4, RFC 2883 § 4).
+    pub(crate) fn report(&mut self, options: &mut Options, room: usize) {
+        let duplicate = self.duplicate.take_if(|_| room > 0);
+        options.sack.extend(duplicate);
+        // Repeatedly the latest block not yet reported: at most four times through the runs.
         let mut before = u64::MAX;
         while options.sack.len() < room {
-            let mut latest: Option<(u64, SackBlock)> = None;
-            for (arrival, block) in self.blocks() {
-                if arrival < before && latest.is_none_or(|(other, _)| arrival > other) {
-                    latest = Some((arrival, block));
-                }
-            }
-            let Some((arrival, block)) = latest else { break };
-            before = arrival;
-            options.sack.push(block);
+            let earlier = self.runs.iter().filter(|run| run.arrival < before);
+            let Some(latest) = earlier.max_by_key(|run| run.arrival) else { break };
+            before = latest.arrival;
+            options.sack.push(SackBlock { left: latest.seq, right: latest.end });
         }
     }
 
-    /// Frames in order and pieces out of order, for saving.
+    /// Frames in order, and runs out of order with their arrivals, for saving.
     pub(crate) fn contents(
         &self,
-    ) -> (impl Iterator<Item = &Frame>, impl Iterator<Item = (SeqNumber, &Frame)>) {
-        (self.ready.iter(), self.pieces.iter().map(|piece| (piece.seq, &piece.frame)))
+    ) -> (impl Iterator<Item = &Frame>, impl Iterator<Item = (SeqNumber, u64, impl Iterator<Item = &Frame>)>)
+    {
+        (self.ready.iter(), self.runs.iter().map(|run| (run.seq, run.arrival, run.frames.iter())))
     }
 
-    /// Stretches of pieces without a gap, each with its last arrival.
-    fn blocks(&self) -> impl Iterator<Item = (u64, SackBlock)> {
-        let mut rest = &self.pieces[..];
-        core::iter::from_fn(move || {
-            let (first, mut others) = rest.split_first()?;
-            let (mut arrival, mut right) = (first.arrival, first.end());
-            while let Some((next, behind)) = others.split_first()
-                && next.seq == right
-            {
-                (arrival, right, others) = (arrival.max(next.arrival), next.end(), behind);
-            }
-            rest = others;
-            Some((arrival, SackBlock { left: first.seq, right }))
-        })
+    /// What is to be reported as having arrived twice.
+    pub(crate) fn duplicate(&self) -> Option<SackBlock> {
+        self.duplicate
     }
+
+    /// From what [`Self::contents`] and [`Self::duplicate`] gave. Runs are ascending and do not touch.
+    pub(crate) fn restore(
+        ready: Vec<Frame>,
+        runs: Vec<(SeqNumber, u64, Frame)>,
+        duplicate: Option<SackBlock>,
+    ) -> Self {
+        let runs: Vec<_> = runs
+            .into_iter()
+            .map(|(seq, arrival, frame)| {
+                let end = seq + frame.len() as u32;
+                Run { seq, end, frames: VecDeque::from([frame]), arrival }
+            })
+            .collect();
+        let arrivals = runs.iter().map(|run| run.arrival).max().unwrap_or(0);
+        Self { ready: ready.into(), runs, arrivals, duplicate }
+    }
+}
+
+/// Puts a frame behind the others, or its octets into the last one.
+fn push(frames: &mut VecDeque<Frame>, frame: Frame) {
+    let len = frame.len();
+    if len <= COPIED
+        && let Some(room) = frames.back_mut().and_then(|last| last.push_back(len))
+    {
+        frame.copy_to(0, room);
+        return;
+    }
+    frames.push_back(frame);
+}
+
+/// One behind the other; the fewer are moved.
+fn join(mut first: VecDeque<Frame>, mut second: VecDeque<Frame>) -> VecDeque<Frame> {
+    if first.len() >= second.len() {
+        first.append(&mut second);
+        return first;
+    }
+    while let Some(frame) = first.pop_back() {
+        second.push_front(frame);
+    }
+    second
 }

@@ -30,16 +30,6 @@ impl Rto {
         Self { estimate: None, initial: INITIAL, backoff: 0 }
     }
 
-    /// From a saved estimate.
-    pub(crate) const fn restore(estimate: Option<(Duration, Duration)>) -> Self {
-        Self { estimate, initial: INITIAL, backoff: 0 }
-    }
-
-    /// SRTT and RTTVAR.
-    pub(crate) const fn estimate(&self) -> Option<(Duration, Duration)> {
-        self.estimate
-    }
-
     /// The smoothed round-trip time.
     pub fn srtt(&self) -> Option<Duration> {
         self.estimate.map(|(srtt, _)| srtt)

@@ -5,31 +5,43 @@ use core::time::Duration;
 
 use frame::{Frame, Pool};
 use wire::SeqNumber;
-use wire::tcp::MAX_WINDOW_SHIFT;
+use wire::tcp::{MAX_WINDOW_SHIFT, SackBlock};
 
 use crate::Instant;
-use crate::tcp::congestion::{Congestion, Controller};
-use crate::tcp::flow::{Config, Flow};
+use crate::tcp::buffers::ReceiveTuner;
+use crate::tcp::congestion::Congestion;
+use crate::tcp::ecn::EcnState;
+use crate::tcp::flow::{AckState, Config, Events, Flow};
+use crate::tcp::in_flight::{InFlight, MAX_SEGMENTS, Sent, Status};
+use crate::tcp::min_rtt::MinRtt;
 use crate::tcp::options::{Negotiated, TimestampState};
+use crate::tcp::pacing::Pacer;
+use crate::tcp::path_mtu::PathMtu;
+use crate::tcp::rack::Rack;
+use crate::tcp::rate::Rate;
+use crate::tcp::receive_queue::{MAX_RUNS, ReceiveQueue};
+use crate::tcp::recovery::Recovery;
 use crate::tcp::rto::Rto;
 use crate::tcp::state::State;
-use crate::tcp::windows::SendWindow;
+use crate::tcp::timers::Timers;
+use crate::tcp::tlp::TailLossProbe;
+use crate::tcp::windows::{ReceiveWindow, SendWindow};
 
 /// The version that [`Flow::save`] writes and [`Flow::restore`] reads.
-pub const FLOW_STATE_VERSION: u16 = 1;
+pub const FLOW_STATE_VERSION: u16 = 2;
 /// Octets of each frame into which saved octets are put.
 const FRAME_LEN: usize = 1024;
-/// Most pieces out of order; more were never kept.
-const MAX_PIECES: usize = 64;
 
-/// Everything of a connection that its peer could notice the lack of. No pointers, no moments: durations only.
+/// Everything of a connection: what is restored sends the same octets at the same times as what was saved would have.
 ///
-/// What is not in it is found again by itself: selective acknowledgments received (the peer repeats them), a
-/// repair that was under way, a round trip that was being measured.
+/// No pointers. Moments are by the clock that said `saved_at` when the state was saved; a restored connection's are by the
+/// clock that it is restored with. Sequence numbers, queues and windows are there to be looked at; how losses are found,
+/// windows sized and segments timed is in opaque parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the RFC's, or those of `Config` and `Options`")]
 pub struct FlowState {
     pub version: u16,
+    pub saved_at: Instant,
     pub config: Config,
     pub state: State,
     pub passive: bool,
@@ -42,22 +54,27 @@ pub struct FlowState {
     pub snd_wl2: SeqNumber,
     /// From `snd_una` on, sent or not.
     pub send_queue: Vec<u8>,
+    pub corked: bool,
     pub send_closed: bool,
     pub fin_acknowledged: bool,
     pub irs: SeqNumber,
     pub rcv_nxt: SeqNumber,
     /// The right edge of the window that the peer knows of.
     pub rcv_right: SeqNumber,
+    /// What the receive buffer has grown to.
+    pub receive_buffer: u32,
     /// In order, not given out by [`Flow::receive`].
     pub received: Vec<u8>,
     /// Octets that count against the receive buffer, `received` among them.
     pub unread: u32,
-    /// Out of order, ascending.
-    pub pieces: Vec<(SeqNumber, Vec<u8>)>,
+    /// Out of order, ascending, without touching; each with the number of the arrival that was its last.
+    pub pieces: Vec<(SeqNumber, u64, Vec<u8>)>,
+    /// What is to be reported as having arrived twice.
+    pub duplicate: Option<SackBlock>,
     pub fin: Option<SeqNumber>,
     pub receive_closed: bool,
     pub rcv_mss: u32,
-    pub ack_owed: bool,
+    /// What both sides agreed to take.
     pub mss: u32,
     pub window_scaled: bool,
     pub snd_shift: u8,
@@ -67,16 +84,52 @@ pub struct FlowState {
     pub ts_recent: Option<(u32, Duration)>,
     /// The timestamp clock when this was saved; it goes on from there.
     pub ts_clock: u32,
-    /// SRTT and RTTVAR.
-    pub round_trip: Option<(Duration, Duration)>,
-    pub cwnd: u32,
-    pub ssthresh: u32,
-    /// What is left until the retransmission timer expires.
-    pub retransmit: Option<Duration>,
-    /// What is left until the persist timer expires.
-    pub persist: Option<Duration>,
-    /// What is left of TIME-WAIT.
-    pub time_wait: Option<Duration>,
+    /// How segments are sent, timed and repaired.
+    pub sender: SenderState,
+    /// What is due, and when.
+    pub due: DueState,
+}
+
+/// The sender's part of a [`FlowState`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SenderState {
+    segments: Vec<Sent>,
+    orders: [Vec<u32>; 2],
+    rto: Rto,
+    min_rtt: MinRtt,
+    syn_sent_at: Option<Instant>,
+    syns: u8,
+    echoes_from: Option<u32>,
+    path: PathMtu,
+    ecn: EcnState,
+    rate: Rate,
+    congestion: Congestion,
+    pacer: Pacer,
+    recovery: Recovery,
+    rack: Rack,
+    tail_loss_probe: Option<TailLossProbe>,
+    duplicate_acks: u32,
+    undo: Option<u32>,
+    last_sent: Instant,
+    waiting_since: Option<Instant>,
+    retransmitting_since: Option<Instant>,
+}
+
+/// What is due in a [`FlowState`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueState {
+    timers: Timers,
+    tuner: ReceiveTuner,
+    ack: AckState,
+    challenges: (Instant, u32),
+    keep_alive_probes: u32,
+    syn: bool,
+    retransmission: bool,
+    tail_loss_probe: bool,
+    uncork: bool,
+    window_probe: bool,
+    keep_alive: bool,
+    events: Events,
 }
 
 /// Why a state was not restored.
@@ -96,9 +149,11 @@ impl Flow {
         if self.state == State::Closed || self.reset.is_some() {
             return None;
         }
-        let (received, pieces) = self.received.contents();
+        let (received, runs) = self.received.contents();
+        let pieces = runs.map(|(seq, arrival, frames)| (seq, arrival, frames.flat_map(octets).collect()));
         Some(FlowState {
             version: FLOW_STATE_VERSION,
+            saved_at: now,
             config: self.config,
             state: self.state,
             passive: self.passive,
@@ -110,18 +165,20 @@ impl Flow {
             snd_wl1: self.snd_wnd.wl1,
             snd_wl2: self.snd_wnd.wl2,
             send_queue: self.queue.octets(),
+            corked: self.corked,
             send_closed: self.send_closed,
             fin_acknowledged: self.fin_acknowledged,
             irs: self.irs,
             rcv_nxt: self.rcv_nxt,
             rcv_right: self.rcv_wnd.right,
+            receive_buffer: self.rcv_wnd.capacity,
             received: received.flat_map(octets).collect(),
             unread: self.unread,
-            pieces: pieces.map(|(seq, frame)| (seq, octets(frame).collect())).collect(),
+            pieces: pieces.collect(),
+            duplicate: self.received.duplicate(),
             fin: self.fin,
             receive_closed: self.receive_closed,
             rcv_mss: self.rcv_mss,
-            ack_owed: self.ack.now || self.timers.delayed_ack.is_some(),
             mss: self.negotiated.mss,
             window_scaled: self.negotiated.scaled,
             snd_shift: self.negotiated.snd_shift,
@@ -129,17 +186,50 @@ impl Flow {
             sack: self.negotiated.sack,
             ts_recent: self.negotiated.timestamps.map(|state| (state.recent, now.since(state.at))),
             ts_clock: self.config.timestamp(now),
-            round_trip: self.rto.estimate(),
-            cwnd: self.congestion.cwnd(),
-            ssthresh: self.congestion.ssthresh(),
-            retransmit: self.timers.retransmit.map(|at| at.since(now)),
-            persist: self.timers.persist.map(|at| at.since(now)),
-            time_wait: self.timers.time_wait.map(|at| at.since(now)),
+            sender: self.save_sender(),
+            due: DueState {
+                timers: self.timers,
+                tuner: self.tuner,
+                ack: self.ack,
+                challenges: self.challenges,
+                keep_alive_probes: self.keep_alive_probes,
+                syn: self.syn_pending,
+                retransmission: self.retransmit_now,
+                tail_loss_probe: self.tail_loss_now,
+                uncork: self.uncork_now,
+                window_probe: self.probe_now,
+                keep_alive: self.keep_alive_now,
+                events: self.events,
+            },
         })
     }
 
-    /// The connection from data, which is checked as if it had come from the network. Delayed
-    /// acknowledgments are sent at once, and keep-alive starts anew.
+    fn save_sender(&self) -> SenderState {
+        SenderState {
+            segments: self.in_flight.iter().map(|(_, sent)| *sent).collect(),
+            orders: self.in_flight.orders(),
+            rto: self.rto,
+            min_rtt: self.min_rtt,
+            syn_sent_at: self.syn_sent_at,
+            syns: self.syns,
+            echoes_from: self.echoes_from,
+            path: self.path,
+            ecn: self.ecn,
+            rate: self.rate,
+            congestion: self.congestion.clone(),
+            pacer: self.pacer,
+            recovery: self.recovery,
+            rack: self.rack,
+            tail_loss_probe: self.tail_loss_probe,
+            duplicate_acks: self.duplicate_acks,
+            undo: self.undo,
+            last_sent: self.last_sent,
+            waiting_since: self.waiting_since,
+            retransmitting_since: self.retransmitting_since,
+        }
+    }
+
+    /// The connection from data, which is checked as if it had come from the network.
     pub fn restore(saved: &FlowState, pool: &'static dyn Pool, now: Instant) -> Result<Self, RestoreError> {
         check(saved)?;
         let millis = now.as_millis() as u32;
@@ -167,37 +257,89 @@ impl Flow {
         for part in saved.send_queue.chunks(FRAME_LEN) {
             flow.queue.push(frame_of(pool, part)?);
         }
+        flow.corked = saved.corked;
         flow.send_closed = saved.send_closed;
         flow.fin_acknowledged = saved.fin_acknowledged;
         flow.irs = saved.irs;
         flow.rcv_nxt = saved.rcv_nxt;
-        flow.rcv_wnd.right = saved.rcv_right;
-        let mut next = saved.rcv_nxt - saved.received.len() as u32;
-        for part in saved.received.chunks(FRAME_LEN) {
-            next = flow.received.insert(next, next, frame_of(pool, part)?);
-        }
-        for (seq, piece) in &saved.pieces {
-            flow.received.insert(saved.rcv_nxt, *seq, frame_of(pool, piece)?);
-        }
+        flow.rcv_wnd = ReceiveWindow { capacity: saved.receive_buffer, right: saved.rcv_right };
+        let ready: Result<_, _> = saved.received.chunks(FRAME_LEN).map(|part| frame_of(pool, part)).collect();
+        let runs: Result<_, _> = saved
+            .pieces
+            .iter()
+            .map(|(seq, arrival, octets)| Ok((*seq, *arrival, frame_of(pool, octets)?)))
+            .collect();
+        flow.received = ReceiveQueue::restore(ready?, runs?, saved.duplicate);
         flow.unread = saved.unread;
         flow.fin = saved.fin;
         flow.receive_closed = saved.receive_closed;
         flow.rcv_mss = saved.rcv_mss;
-        flow.ack.now = saved.ack_owed;
-        flow.ack.last = saved.rcv_nxt;
-        flow.ack.quick = 0;
-        flow.rto = Rto::restore(saved.round_trip);
-        flow.congestion = Congestion::restore(config.algorithm, saved.mss, saved.cwnd, saved.ssthresh);
-        flow.syn_pending = !saved.state.is_synchronized();
-        if flow.state.is_synchronized() {
-            flow.restart_keep_alive(now);
-        }
-        flow.timers.time_wait = saved.time_wait.map(|left| now + left);
-        flow.timers.persist = saved.persist.map(|left| now + left);
-        if flow.snd_una != flow.snd_nxt {
-            flow.timers.retransmit = Some(now + saved.retransmit.unwrap_or(flow.rto.timeout()));
-        }
+        flow.restore_sender(&saved.sender, saved.saved_at, now)?;
+        flow.restore_due(&saved.due, saved.saved_at, now);
         Ok(flow)
+    }
+
+    fn restore_sender(
+        &mut self,
+        saved: &SenderState,
+        from: Instant,
+        to: Instant,
+    ) -> Result<(), RestoreError> {
+        let moved = |at: Instant| at.moved(from, to);
+        let mut segments = saved.segments.clone();
+        for sent in &mut segments {
+            for at in [&mut sent.at, &mut sent.rate.delivered_at, &mut sent.rate.first_sent_at] {
+                *at = moved(*at);
+            }
+        }
+        self.in_flight =
+            InFlight::restore(&segments, &saved.orders).ok_or(RestoreError::Impossible("orders"))?;
+        for sent in segments.iter().filter(|sent| sent.status == Status::Sacked) {
+            self.scoreboard.insert(SackBlock { left: sent.seq, right: sent.end() }, |_, _| ());
+        }
+        self.rto = saved.rto;
+        self.min_rtt = MinRtt {
+            current: saved.min_rtt.current.map(|(least, since)| (least, moved(since))),
+            ..saved.min_rtt
+        };
+        self.syn_sent_at = saved.syn_sent_at.map(moved);
+        self.syns = saved.syns;
+        self.echoes_from = saved.echoes_from;
+        self.path = PathMtu { raise_at: saved.path.raise_at.map(moved), ..saved.path };
+        self.ecn = saved.ecn;
+        self.rate = Rate {
+            delivered_at: moved(saved.rate.delivered_at),
+            first_sent_at: moved(saved.rate.first_sent_at),
+            ..saved.rate
+        };
+        self.congestion = saved.congestion.clone();
+        self.congestion.move_clock(from, to);
+        self.pacer = Pacer { next: moved(saved.pacer.next) };
+        self.recovery = saved.recovery;
+        self.rack = Rack { newest: saved.rack.newest.map(|(at, end)| (moved(at), end)), ..saved.rack };
+        self.tail_loss_probe = saved.tail_loss_probe;
+        self.duplicate_acks = saved.duplicate_acks;
+        self.undo = saved.undo;
+        self.last_sent = moved(saved.last_sent);
+        self.waiting_since = saved.waiting_since.map(moved);
+        self.retransmitting_since = saved.retransmitting_since.map(moved);
+        Ok(())
+    }
+
+    fn restore_due(&mut self, saved: &DueState, from: Instant, to: Instant) {
+        self.timers = saved.timers;
+        self.timers.move_clock(from, to);
+        self.tuner = ReceiveTuner { since: saved.tuner.since.moved(from, to), ..saved.tuner };
+        self.ack = saved.ack;
+        self.challenges = (saved.challenges.0.moved(from, to), saved.challenges.1);
+        self.keep_alive_probes = saved.keep_alive_probes;
+        self.syn_pending = saved.syn;
+        self.retransmit_now = saved.retransmission;
+        self.tail_loss_now = saved.tail_loss_probe;
+        self.uncork_now = saved.uncork;
+        self.probe_now = saved.window_probe;
+        self.keep_alive_now = saved.keep_alive;
+        self.events = saved.events;
     }
 }
 
@@ -207,10 +349,13 @@ fn check(saved: &FlowState) -> Result<(), RestoreError> {
     if saved.version != FLOW_STATE_VERSION {
         return Err(RestoreError::Version(saved.version));
     }
+    let sender = &saved.sender;
     ensure(saved.state != State::Closed, "state")?;
-    ensure((1..=1 << 30).contains(&saved.config.receive_buffer), "receive_buffer")?;
+    ensure((1..=1 << 30).contains(&saved.config.receive_buffer), "config")?;
+    ensure((1..=1 << 30).contains(&saved.receive_buffer), "receive_buffer")?;
     ensure((1..=u32::from(u16::MAX)).contains(&saved.mss), "mss")?;
-    ensure(saved.cwnd >= 1 && saved.cwnd <= 1 << 30, "cwnd")?;
+    ensure((1..=saved.mss).contains(&sender.path.mss), "path")?;
+    ensure(sender.congestion.algorithm() == saved.config.algorithm, "congestion")?;
     ensure(saved.snd_shift <= MAX_WINDOW_SHIFT, "snd_shift")?;
     ensure(saved.rcv_shift <= MAX_WINDOW_SHIFT, "rcv_shift")?;
     ensure(saved.snd_wnd <= 1 << 30 && saved.snd_wnd <= saved.max_snd_wnd, "snd_wnd")?;
@@ -218,11 +363,19 @@ fn check(saved: &FlowState) -> Result<(), RestoreError> {
     ensure(saved.send_queue.len() <= 1 << 30, "send_queue")?;
     ensure(!saved.fin_acknowledged || saved.send_closed && saved.send_queue.is_empty(), "fin_acknowledged")?;
     // What was sent and not acknowledged is SYN, octets of the queue, FIN.
-    let syn = u32::from(!saved.state.is_synchronized());
+    let is_synchronized = saved.state.is_synchronized();
+    let syn = u32::from(!is_synchronized);
     let fin = u32::from(saved.send_closed && !saved.fin_acknowledged);
     let in_flight = saved.snd_nxt.since(saved.snd_una);
     ensure(in_flight <= saved.send_queue.len() as u32 + syn + fin, "snd_nxt")?;
-    ensure(saved.state.is_synchronized() || saved.snd_una == saved.iss, "snd_una")?;
+    ensure(is_synchronized || saved.snd_una == saved.iss, "snd_una")?;
+    ensure(sender.segments.len() <= MAX_SEGMENTS, "segments")?;
+    let mut next = saved.snd_una + if is_synchronized { 0 } else { in_flight };
+    for sent in &sender.segments {
+        ensure(sent.seq == next && (1..=1 << 30).contains(&sent.len), "segments")?;
+        next = sent.end();
+    }
+    ensure(next == saved.snd_nxt, "segments")?;
     ensure(saved.received.len() as u64 <= u64::from(saved.unread), "unread")?;
     let window = saved.rcv_right.since(saved.rcv_nxt);
     ensure(saved.rcv_right < saved.rcv_nxt || window <= 1 << 30, "rcv_right")?;
@@ -233,11 +386,11 @@ fn check(saved: &FlowState) -> Result<(), RestoreError> {
             .is_none_or(|fin| fin.since(saved.irs) <= saved.rcv_nxt.since(saved.irs).saturating_add(1 << 30)),
         "fin",
     )?;
-    ensure(saved.pieces.len() <= MAX_PIECES, "pieces")?;
+    ensure(saved.pieces.len() <= MAX_RUNS, "pieces")?;
     let mut end = saved.rcv_nxt;
-    for (seq, octets) in &saved.pieces {
+    for (seq, _, octets) in &saved.pieces {
         let len = u32::try_from(octets.len()).unwrap_or(0);
-        ensure(*seq > saved.rcv_nxt && *seq >= end && len > 0 && *seq + len <= saved.rcv_right, "pieces")?;
+        ensure(*seq > end && len > 0 && *seq + len <= saved.rcv_right, "pieces")?;
         end = *seq + len;
     }
     Ok(())

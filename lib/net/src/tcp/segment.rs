@@ -4,6 +4,8 @@ use frame::Frame;
 use wire::tcp::{Flags, Options, Repr};
 use wire::{Port, SeqNumber};
 
+use crate::tcp::Ecn;
+
 /// A segment: its header's meaning and its payload, which is `None` where there is none.
 #[derive(Debug)]
 pub struct Segment {
@@ -11,9 +13,16 @@ pub struct Segment {
     pub repr: Repr,
     /// The octets it carries.
     pub payload: Option<Frame>,
+    /// The congestion bits of its IP header.
+    pub ecn: Ecn,
 }
 
 impl Segment {
+    /// A segment whose IP header says nothing of congestion.
+    pub const fn new(repr: Repr, payload: Option<Frame>) -> Self {
+        Self { repr, payload, ecn: Ecn::NotEct }
+    }
+
     /// Octets it carries.
     pub fn payload_len(&self) -> u32 {
         self.payload.as_ref().map_or(0, |payload| payload.len() as u32)

@@ -7,12 +7,13 @@ use wire::SeqNumber;
 use wire::tcp::{Flags, Repr};
 
 use crate::Instant;
-use crate::tcp::Segment;
-use crate::tcp::congestion::{self, Congestion, Controller};
-use crate::tcp::flow::{Error, Events, Flow, Recovery};
-use crate::tcp::options::Negotiated;
-use crate::tcp::sack::DUP_THRESH;
+use crate::tcp::ack::Rtts;
+use crate::tcp::congestion::Congestion;
+use crate::tcp::flow::{Error, Events, Flow};
+use crate::tcp::options::{Negotiated, TimestampState};
+use crate::tcp::path_mtu::PathMtu;
 use crate::tcp::segment::bare;
+use crate::tcp::{Ecn, Segment};
 
 /// The states of RFC 9293 § 3.3.2 but for LISTEN: a listener is no connection ([`super::listen`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,11 @@ impl Flow {
         match self.state {
             State::Closed => {}
             State::SynSent => self.handle_syn_sent(now, &segment),
-            State::TimeWait if self.is_reopening(now, &segment.repr) => return Handled::Reopen(segment),
+            State::TimeWait
+                if is_later_connection(now, self.negotiated.timestamps, self.rcv_nxt, &segment.repr) =>
+            {
+                return Handled::Reopen(segment);
+            }
             _ => {
                 self.handle_synchronized(now, segment);
             }
@@ -93,8 +98,8 @@ impl Flow {
         self.take_syn(now, repr);
         if has_ack {
             self.snd_una = repr.ack;
-            self.measure(now, repr);
             self.establish(now, repr);
+            self.ecn.on_segment(segment.ecn, repr.flags, false);
             self.ack.now = true;
         } else {
             // Simultaneous open.
@@ -109,7 +114,9 @@ impl Flow {
         self.rcv_nxt = syn.seq + 1;
         self.ack.last = self.rcv_nxt;
         self.negotiated = Negotiated::with_syn(&self.config, now, &syn.options);
-        self.congestion = Congestion::new(self.config.algorithm, self.negotiated.mss);
+        self.path = PathMtu::new(self.negotiated.mss);
+        self.congestion = Congestion::new(self.config.algorithm, self.negotiated.mss, now, self.iss.0);
+        self.ecn.negotiate(self.config.ecn, syn.flags, self.syns <= 1);
         // The window of a SYN is never scaled (RFC 7323 § 2.2).
         self.snd_wnd.set(syn.seq, syn.ack, syn.window.into());
         self.rcv_wnd.right = self.rcv_nxt + self.rcv_wnd.capacity.min(u16::MAX.into());
@@ -120,6 +127,9 @@ impl Flow {
         self.state = if self.send_closed { State::FinWait1 } else { State::Established };
         self.syn_pending = false;
         self.timers.retransmit = None;
+        self.waiting_since = None;
+        let rtt = self.syn_sent_at.take().map(|at| now.since(at));
+        self.measure(now, repr, Rtts::single(rtt));
         if self.retransmitting_since.take().is_some() {
             self.rto.begin_after_loss();
         }
@@ -129,27 +139,14 @@ impl Flow {
         self.events.0 |= Events::CONNECTED.0;
     }
 
-    fn window_of(&self, repr: &Repr) -> u32 {
+    pub(crate) fn window_of(&self, repr: &Repr) -> u32 {
         let shift = if repr.flags.has(Flags::SYN) { 0 } else { self.negotiated.snd_shift };
         u32::from(repr.window) << shift
     }
 
-    /// Whether a SYN may open a new connection in place of this one in TIME-WAIT: it is certainly later than all of
-    /// this one (RFC 6191 § 2).
-    fn is_reopening(&self, now: Instant, repr: &Repr) -> bool {
-        if !repr.flags.has(Flags::SYN) || repr.flags.has(Flags::ACK) || repr.flags.has(Flags::RST) {
-            return false;
-        }
-        match (self.negotiated.timestamps, repr.options.timestamps) {
-            (Some(_), Some(_)) if self.negotiated.is_old(now, &repr.options) => false,
-            (Some(state), Some(syn)) if SeqNumber(syn.val) > SeqNumber(state.recent) => true,
-            _ => repr.seq > self.rcv_nxt,
-        }
-    }
-
     /// § 3.10.7.4, check by check. `None`: the segment ended there.
     fn handle_synchronized(&mut self, now: Instant, segment: Segment) -> Option<()> {
-        let Segment { mut repr, mut payload } = segment;
+        let Segment { mut repr, mut payload, ecn } = segment;
         self.strip_expected_syn(&mut repr)?;
         self.check_timestamps(now, &repr)?;
         self.check_sequence(now, &mut repr, &mut payload)?;
@@ -160,6 +157,7 @@ impl Flow {
             return None;
         }
         self.check_ack(now, &repr, payload.is_some())?;
+        self.note_mark(ecn, &repr, payload.is_some());
         self.negotiated.note(now, repr.seq, self.ack.last, &repr.options);
         self.restart_keep_alive(now);
         self.receive_text(now, &repr, payload)?;
@@ -190,7 +188,7 @@ impl Flow {
             return Some(());
         }
         repr.options.timestamps?;
-        if self.negotiated.is_old(now, &repr.options) {
+        if self.negotiated.timestamps.is_some_and(|state| state.is_old(now, &repr.options)) {
             self.challenge(now);
             return None;
         }
@@ -269,9 +267,8 @@ impl Flow {
                 self.reset = Some(bare(from, to, repr.ack, SeqNumber(0), Flags::RST));
                 return None;
             }
-            self.measure(now, repr);
-            self.establish(now, repr);
             self.snd_una = self.iss + 1;
+            self.establish(now, repr);
         }
         // RFC 5961 § 5.2: what is too old or was never sent is a guess.
         if repr.ack > self.snd_nxt || repr.ack < self.snd_una - self.snd_wnd.max.min(1 << 30) {
@@ -293,121 +290,10 @@ impl Flow {
         Some(())
     }
 
-    /// An acknowledgment of something in `snd_una..=snd_nxt`: what it says of losses, round trip, window.
-    fn take_ack(&mut self, now: Instant, repr: &Repr, has_text: bool) {
-        let (una, nxt) = (self.snd_una, self.snd_nxt);
-        let mss = self.negotiated.mss;
-        let mut reported = false;
-        if self.negotiated.sack {
-            for &block in &*repr.options.sack {
-                reported |= self.scoreboard.insert(block, repr.ack, nxt);
-            }
-        }
-        let old_window = self.snd_wnd.size;
-        self.snd_wnd.update(repr.seq, repr.ack, self.window_of(repr));
-        if repr.ack > una {
-            self.take_new_ack(now, repr);
-        } else {
-            // RFC 5681 § 2, RFC 6675 § 2: with selective acknowledgments one that reports something.
-            let unchanged = !has_text && !repr.flags.has(Flags::FIN) && self.snd_wnd.size == old_window;
-            let duplicate = if self.negotiated.sack { reported } else { unchanged };
-            if duplicate && una < nxt {
-                self.duplicate_acks = self.duplicate_acks.saturating_add(1);
-            }
-        }
-        if self.snd_wnd.size == 0 {
-            // A peer that answers may keep its window closed as long as it likes (RFC 9293 § 3.8.6.1).
-            self.retransmitting_since = None;
-        } else if self.timers.persist.is_some() && self.snd_wnd.size > old_window {
-            self.timers.persist = None;
-            self.rto.reset_backoff();
-        }
-        let lost = self.duplicate_acks >= DUP_THRESH
-            || self.negotiated.sack && self.scoreboard.is_first_lost(self.snd_una, mss);
-        if self.recovery == Recovery::Open && lost && self.snd_una < nxt {
-            self.congestion.on_loss(now, nxt.since(self.snd_una));
-            self.recovery = Recovery::Fast { recover: nxt, high_rxt: self.snd_una };
-            self.retransmit_now = true;
-        }
-    }
-
-    /// SND.UNA moves.
-    fn take_new_ack(&mut self, now: Instant, repr: &Repr) {
-        let mss = self.negotiated.mss;
-        let (una, ack) = (self.snd_una, repr.ack);
-        let in_flight = self.snd_nxt.since(una);
-        let acked = ack.since(una);
-        self.measure(now, repr);
-
-        let fin_acked = self.is_fin_sent() && ack > self.queue_end();
-        let start = self.queue_start();
-        let data = if ack > start { ack.since(start) - u32::from(fin_acked) } else { 0 };
-        self.queue.acknowledge(data);
-        self.fin_acknowledged |= fin_acked;
-        self.snd_una = ack;
-        self.scoreboard.acknowledge(ack);
-        if data > 0 {
-            self.events.0 |= Events::WRITABLE.0;
-        }
-
-        let cwnd = self.congestion.cwnd();
-        let limited = if cwnd < self.congestion.ssthresh() {
-            in_flight.saturating_mul(2) >= cwnd
-        } else {
-            in_flight + 3 * mss >= cwnd
-        };
-        let report = congestion::Ack { now, acked, srtt: self.rto.srtt() };
-        match self.recovery {
-            Recovery::Open => {
-                self.duplicate_acks = 0;
-                if limited {
-                    self.congestion.on_ack(report);
-                }
-            }
-            Recovery::Fast { recover, .. } | Recovery::Loss { recover, .. } if ack >= recover => {
-                self.duplicate_acks = 0;
-                self.recovery = Recovery::Open;
-            }
-            Recovery::Fast { ref mut high_rxt, .. } => {
-                // RFC 6582 § 3.2: a partial acknowledgment. Segments that left the network stay counted.
-                *high_rxt = high_rxt.latest(ack);
-                self.duplicate_acks =
-                    self.duplicate_acks.saturating_sub((acked.div_ceil(mss)).saturating_sub(1));
-                self.retransmit_now |= !self.negotiated.sack;
-            }
-            Recovery::Loss { ref mut high_rxt, .. } => {
-                *high_rxt = high_rxt.latest(ack);
-                self.congestion.on_ack(report);
-            }
-        }
-
-        // RFC 6298 § 5.2, § 5.3.
-        self.rto.reset_backoff();
-        self.retransmitting_since = None;
-        self.timers.retransmit = (ack != self.snd_nxt).then(|| now + self.rto.timeout());
-    }
-
-    /// Takes a round-trip time, from the echoed timestamp (RFC 7323 § 4.1) or a segment that was timed and not sent
-    /// again (RFC 6298 § 3).
-    fn measure(&mut self, now: Instant, repr: &Repr) {
-        if self.negotiated.timestamps.is_some()
-            && let Some(timestamps) = repr.options.timestamps
-        {
-            if self.echoes_from.is_some_and(|from| SeqNumber(timestamps.ecr) < SeqNumber(from)) {
-                return;
-            }
-            self.echoes_from = None;
-            let millis = self.config.timestamp(now).wrapping_sub(timestamps.ecr);
-            // An echo from the future or of long ago is no echo of ours.
-            if millis < 120_000 {
-                let samples = self.snd_nxt.since(self.snd_una).div_ceil(2 * self.negotiated.mss);
-                self.rto.sample(Duration::from_millis(millis.into()), samples);
-            }
-        } else if let Some((end, at)) = self.timed
-            && repr.ack >= end
-        {
-            self.timed = None;
-            self.rto.sample(now.since(at), 1);
+    /// RFC 3168 § 6.1.3. The first mark is told at once (RFC 8257 § 3.2 has the reasons).
+    fn note_mark(&mut self, ecn: Ecn, repr: &Repr, has_text: bool) {
+        if self.ecn.on_segment(ecn, repr.flags, has_text) && has_text {
+            self.ack.now = true;
         }
     }
 
@@ -491,6 +377,24 @@ impl Flow {
             State::FinWait2 => self.enter_time_wait(now),
             _ => {}
         }
+    }
+}
+
+/// Whether a SYN may open a new connection in place of one in TIME-WAIT: it is certainly later than all of that one
+/// (RFC 6191 § 2).
+pub(crate) fn is_later_connection(
+    now: Instant,
+    timestamps: Option<TimestampState>,
+    rcv_nxt: SeqNumber,
+    repr: &Repr,
+) -> bool {
+    if !repr.flags.has(Flags::SYN) || repr.flags.has(Flags::ACK) || repr.flags.has(Flags::RST) {
+        return false;
+    }
+    match (timestamps, repr.options.timestamps) {
+        (Some(state), Some(_)) if state.is_old(now, &repr.options) => false,
+        (Some(state), Some(syn)) if SeqNumber(syn.val) > SeqNumber(state.recent) => true,
+        _ => repr.seq > rcv_nxt,
     }
 }
 

@@ -4,7 +4,7 @@ use wire::SeqNumber;
 
 /// The peer's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SendWindow {
+pub struct SendWindow {
     /// SND.WND: octets from SND.UNA on.
     pub(crate) size: u32,
     /// The largest window the peer ever offered.
@@ -33,16 +33,16 @@ impl SendWindow {
     }
 
     /// Whether `len` octets of `queued` may be sent, as far as their size goes: the sender's part of silly window
-    /// avoidance with Nagle's algorithm (RFC 9293 § 3.8.6.2.1). `idle`: nothing is in flight.
-    pub(crate) fn is_worth_sending(&self, len: u32, queued: u32, mss: u32, idle: bool, nagle: bool) -> bool {
-        let all = len == queued;
-        len >= mss || all && (idle || !nagle) || idle && len >= self.max / 2
+    /// avoidance (RFC 9293 § 3.8.6.2.1). `idle`: nothing is in flight. `held`: what is less than a segment waits for
+    /// more although it is all there is (Nagle's algorithm, cork).
+    pub(crate) fn is_worth_sending(&self, len: u32, queued: u32, mss: u32, idle: bool, held: bool) -> bool {
+        len >= mss || len == queued && !held || idle && len >= self.max / 2 && len < queued
     }
 }
 
 /// This side's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ReceiveWindow {
+pub struct ReceiveWindow {
     /// Octets that may be unread.
     pub(crate) capacity: u32,
     /// The right edge that the peer knows of. It never moves left (RFC 9293 § 3.8.6).
@@ -113,9 +113,10 @@ mod tests {
         let mut window = SendWindow::new();
         window.set(SeqNumber(0), SeqNumber(0), 10_000);
         assert!(window.is_worth_sending(1000, 5000, 1000, false, true), "a full segment");
-        assert!(window.is_worth_sending(1, 1, 1000, true, true), "all there is, and nothing in flight");
+        assert!(window.is_worth_sending(1, 1, 1000, true, false), "all there is");
         assert!(!window.is_worth_sending(1, 1, 1000, false, true), "Nagle");
-        assert!(window.is_worth_sending(1, 1, 1000, false, false), "NODELAY");
+        assert!(!window.is_worth_sending(6000, 6000, 10_000, true, true), "cork");
+        assert!(window.is_worth_sending(5000, 6000, 10_000, true, true), "half of the peer's buffer");
         assert!(!window.is_worth_sending(900, 5000, 1000, false, false), "the window's silly rest");
     }
 

@@ -4,7 +4,14 @@ use crate::script::{Script, plain};
 use net::tcp::{Config, State};
 
 fn full() -> Config {
-    Config { sack: true, timestamps: true, window_scale: true, receive_buffer: 200_000, ..plain() }
+    Config {
+        sack: true,
+        timestamps: true,
+        window_scale: true,
+        receive_buffer: 200_000,
+        receive_buffer_max: 200_000,
+        ..plain()
+    }
 }
 
 /// A connection with timestamps that the peer opened at its time 100.
@@ -41,7 +48,12 @@ fn an_answer_has_what_the_syn_had() {
 #[test]
 fn windows_are_scaled_after_the_syn() {
     // RFC 7323 § 2.2, § 2.3.
-    let mut t = Script::listen(Config { window_scale: true, receive_buffer: 200_000, ..plain() });
+    let mut t = Script::listen(Config {
+        window_scale: true,
+        receive_buffer: 200_000,
+        receive_buffer_max: 200_000,
+        ..plain()
+    });
     inject!(t, "S 0:0(0) win 1000 <mss 1000,wscale 3>");
     expect!(t, "S. 0:0(0) ack 1 win 65535 <mss 1000,wscale 2>");
     inject!(t, ". 1:1(0) ack 1 win 500");

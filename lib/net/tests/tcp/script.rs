@@ -4,16 +4,19 @@
 //! S. 0:0(0) ack 1 win 65535 <mss 1000,sackOK,TS val 1 ecr 2,wscale 7,sack 1:2 3:4>
 //! ```
 //!
+//! The two bits of the IP header stand before the options: `ecn 2`.
+//!
 //! Sequence numbers count from the sender's SYN, which is 0, so the first octet is 1. What `expect!` does not mention of
-//! window and options is not compared; `ack` belongs to every segment with the flag. Every segment that is sent must be
+//! window, ecn and options is not compared; `ack` belongs to every segment with the flag. Every segment that is sent must be
 //! expected before anything else happens.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr};
 
 use frame::{Frame, HeapPool};
-use net::Instant;
-use net::tcp::{Config, Events, Flow, Handled, Listen, Segment, State, listen};
+use net::tcp::{Config, Ecn, Events, Flow, FourTuple, Handled, IcmpError, Listen, Listener, Segment, State};
+use net::{Instant, Key};
 use wire::tcp::{Flags, Options, Repr, SackBlock, Timestamps};
 use wire::{Port, SeqNumber};
 
@@ -40,9 +43,14 @@ macro_rules! expect_at {
 pub struct Script {
     pub flow: Option<Flow>,
     pub now: Instant,
+    pub listener: Listener,
     config: Config,
     pool: &'static HeapPool,
     sent: VecDeque<(Instant, String)>,
+    /// Where the flow's numbers begin.
+    iss: SeqNumber,
+    /// What the listener answered last.
+    pub replied: Option<Repr>,
     /// Octets of the stream that were queued so far; their values are their places.
     queued: u32,
     pub events: Events,
@@ -57,6 +65,8 @@ pub fn plain() -> Config {
         timestamps: false,
         window_scale: false,
         receive_buffer: 20_000,
+        receive_buffer_max: 20_000,
+        pacing: false,
         algorithm: net::tcp::Algorithm::NewReno,
         ..Config::new(Port(80), Port(5000))
     }
@@ -67,7 +77,9 @@ impl Script {
     pub fn listen(config: Config) -> Self {
         let pool = HeapPool::leak(1000);
         let now = Instant::from_millis(0);
-        Self { flow: None, now, config, pool, sent: VecDeque::new(), queued: 0, events: Events::default() }
+        let listener = Listener::new(Key([3, 4]), 1);
+        let (sent, events) = (VecDeque::new(), Events::default());
+        Self { flow: None, now, listener, config, pool, sent, iss: ISS, replied: None, queued: 0, events }
     }
 
     /// An active open; the SYN is to be expected.
@@ -89,13 +101,21 @@ impl Script {
         script
     }
 
-    /// As [`Self::established`], with selective acknowledgments.
+    /// As [`Self::established`], with selective acknowledgments and a round-trip time of 100 ms; it is 100 ms now.
     #[track_caller]
     pub fn established_with_sack() -> Self {
-        let mut script = Self::listen(Config { sack: true, ..plain() });
+        Self::established_at_100_ms(Config { sack: true, ..plain() })
+    }
+
+    /// As [`Self::established_with_sack`], otherwise configured.
+    #[track_caller]
+    pub fn established_at_100_ms(config: Config) -> Self {
+        let mut script = Self::listen(config);
         inject!(script, "S 0:0(0) win 50000 <mss 1000,sackOK>");
-        expect!(script, "S. 0:0(0) ack 1 <mss 1000,sackOK>");
+        expect!(script, "S. 0:0(0) ack 1");
+        script.wait(100);
         inject!(script, ". 1:1(0) ack 1 win 50000");
+        script.events = Events::default();
         script
     }
 
@@ -124,7 +144,8 @@ impl Script {
             len += frame.len() as u32;
         }
         assert_eq!(len, expected, "octets for the program");
-        self.flow().read(len);
+        let now = self.now;
+        self.flow().read(now, len);
         self.drain();
     }
 
@@ -142,6 +163,33 @@ impl Script {
     pub fn abort(&mut self) {
         self.flow().abort();
         self.drain();
+    }
+
+    /// An ICMP error arrives about a segment that began at `seq`.
+    pub fn icmp(&mut self, seq: u32, error: IcmpError) {
+        let (now, seq) = (self.now, self.iss + seq);
+        self.flow().handle_icmp_error(now, seq, error);
+        self.drain();
+    }
+
+    /// What is to be sent after the flow was told something directly.
+    pub fn poll(&mut self) {
+        self.drain();
+    }
+
+    /// Forgets what was sent; returns how many segments.
+    pub fn discard(&mut self) -> usize {
+        self.sent.drain(..).count()
+    }
+
+    /// Blocks of memory that frames hold.
+    pub fn blocks(&self) -> usize {
+        self.pool.out().0
+    }
+
+    /// Acknowledgment of the last answer of the listener, as the script writes it.
+    pub fn cookie_ack(&self) -> u32 {
+        (self.replied.unwrap().seq + 1).since(self.iss)
     }
 
     /// Time passes, and timers expire when they are due.
@@ -163,22 +211,37 @@ impl Script {
         self.assert_quiet();
         let segment = self.parse(text);
         match &mut self.flow {
-            None => match listen(&segment) {
-                Listen::Accept => self.flow = Some(Flow::accept(self.config, self.now, ISS, &segment.repr)),
-                Listen::Reset(repr) => {
-                    let text = self.format(&Segment { repr, payload: None });
-                    self.sent.push_back((self.now, text));
-                }
-                Listen::Ignore => {}
-            },
+            None => self.listen_to(segment),
             Some(flow) => {
                 if let Handled::Reopen(segment) = flow.handle_segment(self.now, segment) {
-                    assert_eq!(listen(&segment), Listen::Accept);
-                    *flow = Flow::accept(self.config, self.now, ISS, &segment.repr);
+                    self.flow = None;
+                    self.listener.release();
+                    self.listen_to(segment);
                 }
             }
         }
         self.drain();
+    }
+
+    fn listen_to(&mut self, segment: Segment) {
+        let ip = |n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
+        let (local_port, remote_port) = (self.config.local_port, self.config.remote_port);
+        let tuple = FourTuple { local: ip(1), local_port, remote: ip(2), remote_port };
+        match self.listener.handle_segment(self.now, &self.config, &tuple, &segment) {
+            Listen::Accept => self.flow = Some(Flow::accept(self.config, self.now, ISS, &segment.repr)),
+            Listen::AcceptCookie(syn) => {
+                self.iss = segment.repr.ack - 1;
+                let mut flow = Flow::accept_cookie(self.config, self.now, self.iss, &syn);
+                assert!(matches!(flow.handle_segment(self.now, segment), Handled::Done));
+                self.flow = Some(flow);
+            }
+            Listen::Reply(repr) => {
+                self.replied = Some(repr);
+                let text = self.format(&Segment::new(repr, None));
+                self.sent.push_back((self.now, text));
+            }
+            Listen::Ignore => {}
+        }
     }
 
     #[track_caller]
@@ -189,9 +252,12 @@ impl Script {
         if !expected.contains('<') {
             sent.truncate(sent.find(" <").unwrap_or(sent.len()));
         }
-        if !expected.contains("win") {
-            let (start, end) = word_and_value(&sent, " win ");
-            sent.replace_range(start..end, "");
+        for word in [" win ", " ecn "] {
+            if !expected.contains(word)
+                && let Some((start, end)) = word_and_value(&sent, word)
+            {
+                sent.replace_range(start..end, "");
+            }
         }
         assert_eq!(sent, expected, "sent at {} ms (left), expected (right)", at.as_millis());
         if let Some(millis) = millis {
@@ -217,15 +283,16 @@ impl Script {
 
     /// A segment of the flow as text; payload must be the octets that belong there.
     fn format(&self, segment: &Segment) -> String {
-        let Segment { repr, payload } = segment;
+        let Segment { repr, payload, ecn } = segment;
         let len = segment.payload_len();
-        let seq = repr.seq.since(ISS);
+        let seq = repr.seq.since(self.iss);
         let end = seq.wrapping_add(len);
         let mut text = format!("{} {seq}:{end}({len})", repr.flags);
         if repr.flags.has(Flags::ACK) {
             write!(text, " ack {}", repr.ack.since(IRS)).unwrap();
         }
         write!(text, " win {}", repr.window).unwrap();
+        write!(text, " ecn {}", *ecn as u8).unwrap();
         let Options { mss, window_scale, sack_permitted, sack, timestamps } = &repr.options;
         let mut options = Vec::new();
         options.extend(mss.map(|mss| format!("mss {mss}")));
@@ -262,18 +329,21 @@ impl Script {
                 'P' => Flags::PSH,
                 '.' => Flags::ACK,
                 'U' => Flags::URG,
+                'E' => Flags::ECE,
+                'W' => Flags::CWR,
                 other => panic!("no such flag: {other}"),
             };
         }
         let (seq, rest) = words.next().unwrap().split_once(':').unwrap();
         let seq: i64 = seq.parse().unwrap();
         let len: u32 = rest.split_once('(').unwrap().1.trim_end_matches(')').parse().unwrap();
-        let (mut ack, mut window) = (0_i64, 50_000);
+        let (mut ack, mut window, mut ecn) = (0_i64, 50_000, Ecn::NotEct);
         while let Some(word) = words.next() {
             let value: i64 = words.next().unwrap().parse().unwrap();
             match word {
                 "ack" => ack = value,
                 "win" => window = value as u16,
+                "ecn" => ecn = Ecn::from_traffic_class(value as u8),
                 other => panic!("no such word: {other}"),
             }
         }
@@ -290,7 +360,7 @@ impl Script {
                 }
                 ["sack", ref blocks @ ..] => parsed.sack.extend(blocks.iter().map(|block| {
                     let (left, right) = block.split_once(':').unwrap();
-                    let at = |n: &str| ISS + n.parse::<u32>().unwrap();
+                    let at = |n: &str| self.iss + n.parse::<u32>().unwrap();
                     SackBlock { left: at(left), right: at(right) }
                 })),
                 _ => panic!("no such option: {option}"),
@@ -300,20 +370,20 @@ impl Script {
             src_port: self.config.remote_port,
             dst_port: self.config.local_port,
             seq: IRS + seq as u32,
-            ack: if flags.has(Flags::ACK) { ISS + ack as u32 } else { SeqNumber(0) },
+            ack: if flags.has(Flags::ACK) { self.iss + ack as u32 } else { SeqNumber(0) },
             flags,
             window,
             urgent: 0,
             options: parsed,
         };
-        Segment { repr, payload: (len > 0).then(|| pattern(self.pool, seq as u32, len)) }
+        Segment { ecn, ..Segment::new(repr, (len > 0).then(|| pattern(self.pool, seq as u32, len))) }
     }
 }
 
-fn word_and_value(text: &str, word: &str) -> (usize, usize) {
-    let start = text.find(word).unwrap();
+fn word_and_value(text: &str, word: &str) -> Option<(usize, usize)> {
+    let start = text.find(word)?;
     let value = start + word.len();
-    (start, value + text[value..].find(' ').unwrap_or(text.len() - value))
+    Some((start, value + text[value..].find(' ').unwrap_or(text.len() - value)))
 }
 
 /// Octets whose values tell their place in the stream.

@@ -86,7 +86,7 @@ fn after_a_timeout_one_segment_then_slow_start() {
 #[test]
 fn a_silent_peer_is_given_up() {
     // RFC 9293 § 3.8.3: at least 100 s.
-    let mut t = Script::established(Config { user_timeout: Duration::from_secs(100), ..plain() });
+    let mut t = Script::established(Config { give_up: Duration::from_secs(100), ..plain() });
     t.send(100);
     expect!(t, "P. 1:101(100) ack 1");
     let mut last = 0;

@@ -1,43 +1,90 @@
-//! Congestion control: how much may be in the network at a time.
+//! Congestion control: how much may be in the network at a time, and how fast it may get there.
 //!
-//! What is in flight and what is lost is the flow's business ([`super::sack`]); a controller is told what happened
-//! and answers with a window.
+//! What is in flight and what is lost is the flow's business; a controller is told what happened and answers with a
+//! window and perhaps a rate.
 
+mod bbr;
 mod cubic;
 mod newreno;
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use newreno::NewReno;
 
 use crate::Instant;
+use crate::tcp::rate::RateSample;
 
-/// What an acknowledgment of new data tells.
+/// What an acknowledgment tells. Sizes are octets.
 #[derive(Clone, Copy, Debug)]
 pub struct Ack {
     /// When it came.
     pub now: Instant,
-    /// Octets it acknowledged, at least 1.
-    pub acked: u32,
+    /// What it delivered, cumulatively or selectively, at least 1.
+    pub delivered: u32,
+    /// What was delivered since the connection began.
+    pub total_delivered: u64,
+    /// What is in flight after it.
+    pub in_flight: u32,
+    /// The round-trip time of the newest segment it delivered, if that was sent only once.
+    pub rtt: Option<Duration>,
     /// The smoothed round-trip time, if one is known.
     pub srtt: Option<Duration>,
+    /// The window was used to the full.
+    pub is_limited: bool,
+    /// A loss is being repaired or a mark answered: the window was reduced less than a round trip ago.
+    pub is_recovering: bool,
+    /// Losses are known by number, not only that there are some.
+    pub has_sack: bool,
+    /// The delivery rate.
+    pub rate: RateSample,
+}
+
+/// A segment that was found lost. Sizes are octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// Its length.
+    pub len: u32,
+    /// What was in flight when it was sent, itself among it.
+    pub sent_in_flight: u32,
+    /// What was lost since it was sent, itself among it.
+    pub lost_since: u32,
+    /// What was delivered since the connection began.
+    pub total_delivered: u64,
+    /// The program had too little to send then.
+    pub app_limited: bool,
+    /// Losses are known by number.
+    pub has_sack: bool,
 }
 
 /// A congestion control algorithm. All sizes are octets.
 pub trait Controller {
     /// How much may be in flight.
     fn cwnd(&self) -> u32;
-    /// Where slow start ends.
+    /// Where slow start ends; while a loss is repaired, what the window comes down to.
     fn ssthresh(&self) -> u32;
-    /// New data was acknowledged while the window was used to the full and nothing was being repaired.
-    fn on_ack(&mut self, ack: Ack);
-    /// A loss was found by duplicate or selective acknowledgments. Once for each window.
-    fn on_loss(&mut self, now: Instant, in_flight: u32);
+    /// Octets a second at which segments are to leave; `None`: what fits the window.
+    fn pacing_rate(&self) -> Option<u64>;
+    /// Whether proportional rate reduction (RFC 9937) leads from the old window to the new one.
+    fn is_reduced_proportionally(&self) -> bool;
+    /// A segment is sent after nothing was in flight. `app_limited`: for lack of data.
+    fn on_restart(&mut self, now: Instant, app_limited: bool);
+    /// Something was delivered.
+    fn on_ack(&mut self, ack: &Ack);
+    /// A segment was lost. For each of them, before [`Self::on_congestion`].
+    fn on_lost(&mut self, lost: &Lost);
+    /// A loss or a mark (RFC 3168) asks for less. Once for each window.
+    fn on_congestion(&mut self, now: Instant, in_flight: u32);
     /// The retransmission timer expired, for the first time in a row (RFC 5681 § 3.1, equation 4).
     fn on_timeout(&mut self, now: Instant, in_flight: u32);
+    /// The last reduction answered a loss that was none (RFC 4015 § 3).
+    fn on_spurious(&mut self, now: Instant);
     /// Nothing was sent for longer than the retransmission timeout (RFC 5681 § 4.1).
     fn on_idle(&mut self);
+    /// Segments have another length from now on (RFC 4821 § 7.8).
+    fn set_mss(&mut self, mss: u32);
 }
 
 /// Which algorithm to use.
@@ -48,28 +95,29 @@ pub enum Algorithm {
     /// RFC 9438.
     #[default]
     Cubic,
+    /// draft-ietf-ccwg-bbr: version 3.
+    Bbr,
 }
 
-/// A controller of one of the algorithms. An enum, so that a flow holds it in place.
-#[derive(Clone, Copy, Debug)]
+/// A controller of one of the algorithms. An enum, so that a flow holds it in place, but for the largest.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Congestion {
     /// RFC 5681, RFC 6582.
     NewReno(NewReno),
     /// RFC 9438.
     Cubic(Cubic),
+    /// draft-ietf-ccwg-bbr.
+    Bbr(Box<Bbr>),
 }
 
 impl Congestion {
-    /// A controller for segments of at most `mss` octets, with the initial window of RFC 6928.
-    pub fn new(algorithm: Algorithm, mss: u32) -> Self {
-        Self::restore(algorithm, mss, initial_window(mss), u32::MAX)
-    }
-
-    /// A controller that goes on from saved windows.
-    pub fn restore(algorithm: Algorithm, mss: u32, cwnd: u32, ssthresh: u32) -> Self {
+    /// A controller for segments of at most `mss` octets, with the initial window of RFC 6928. `seed`: any number, for
+    /// what is to differ between connections.
+    pub fn new(algorithm: Algorithm, mss: u32, now: Instant, seed: u32) -> Self {
         match algorithm {
-            Algorithm::NewReno => Self::NewReno(NewReno::new(mss, cwnd, ssthresh)),
-            Algorithm::Cubic => Self::Cubic(Cubic::new(mss, cwnd, ssthresh)),
+            Algorithm::NewReno => Self::NewReno(NewReno::new(mss, initial_window(mss), u32::MAX)),
+            Algorithm::Cubic => Self::Cubic(Cubic::new(mss, initial_window(mss), u32::MAX)),
+            Algorithm::Bbr => Self::Bbr(Box::new(Bbr::new(mss, now, seed))),
         }
     }
 
@@ -78,6 +126,16 @@ impl Congestion {
         match self {
             Self::NewReno(_) => Algorithm::NewReno,
             Self::Cubic(_) => Algorithm::Cubic,
+            Self::Bbr(_) => Algorithm::Bbr,
+        }
+    }
+
+    /// The same, with a clock that says `to` where it said `from`.
+    pub(super) fn move_clock(&mut self, from: Instant, to: Instant) {
+        match self {
+            Self::NewReno(_) => {}
+            Self::Cubic(controller) => controller.move_clock(from, to),
+            Self::Bbr(controller) => controller.move_clock(from, to),
         }
     }
 
@@ -85,6 +143,7 @@ impl Congestion {
         match self {
             Self::NewReno(controller) => controller,
             Self::Cubic(controller) => controller,
+            Self::Bbr(controller) => &**controller,
         }
     }
 
@@ -92,6 +151,7 @@ impl Congestion {
         match self {
             Self::NewReno(controller) => controller,
             Self::Cubic(controller) => controller,
+            Self::Bbr(controller) => &mut **controller,
         }
     }
 }
@@ -103,17 +163,35 @@ impl Controller for Congestion {
     fn ssthresh(&self) -> u32 {
         self.controller().ssthresh()
     }
-    fn on_ack(&mut self, ack: Ack) {
+    fn pacing_rate(&self) -> Option<u64> {
+        self.controller().pacing_rate()
+    }
+    fn is_reduced_proportionally(&self) -> bool {
+        self.controller().is_reduced_proportionally()
+    }
+    fn on_restart(&mut self, now: Instant, app_limited: bool) {
+        self.controller_mut().on_restart(now, app_limited);
+    }
+    fn on_ack(&mut self, ack: &Ack) {
         self.controller_mut().on_ack(ack);
     }
-    fn on_loss(&mut self, now: Instant, in_flight: u32) {
-        self.controller_mut().on_loss(now, in_flight);
+    fn on_lost(&mut self, lost: &Lost) {
+        self.controller_mut().on_lost(lost);
+    }
+    fn on_congestion(&mut self, now: Instant, in_flight: u32) {
+        self.controller_mut().on_congestion(now, in_flight);
     }
     fn on_timeout(&mut self, now: Instant, in_flight: u32) {
         self.controller_mut().on_timeout(now, in_flight);
     }
+    fn on_spurious(&mut self, now: Instant) {
+        self.controller_mut().on_spurious(now);
+    }
     fn on_idle(&mut self) {
         self.controller_mut().on_idle();
+    }
+    fn set_mss(&mut self, mss: u32) {
+        self.controller_mut().set_mss(mss);
     }
 }
 
@@ -123,10 +201,38 @@ pub fn initial_window(mss: u32) -> u32 {
 }
 
 /// Largest window: more than the largest receive window is of no use.
-const MAX_CWND: u32 = 1 << 30;
+pub(super) const MAX_CWND: u32 = 1 << 30;
 
 /// Slow start with appropriate byte counting (RFC 5681 § 3.1, RFC 3465 § 2.3): the window after an acknowledgment. L is
-/// 8, as RFC 9406 § 4.3 has it: segments that arrive in one burst are acknowledged at once.
-fn slow_start(cwnd: u32, mss: u32, acked: u32) -> u32 {
-    (cwnd + acked.min(8 * mss)).min(MAX_CWND)
+/// 8, as RFC 9406 § 4.3 has it: segments that arrive in one burst are acknowledged at once. An acknowledgment that is
+/// split into many counts no more than the whole.
+fn slow_start(cwnd: u32, mss: u32, delivered: u32) -> u32 {
+    cwnd.saturating_add(delivered.min(8 * mss)).min(MAX_CWND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An acknowledgment that lets a window grow.
+    pub(super) fn ack(now: Instant, delivered: u32, srtt: Option<Duration>) -> Ack {
+        Ack {
+            now,
+            delivered,
+            total_delivered: 0,
+            in_flight: 0,
+            rtt: srtt,
+            srtt,
+            is_limited: true,
+            is_recovering: false,
+            has_sack: true,
+            rate: RateSample::default(),
+        }
+    }
+
+    #[test]
+    fn initial_windows() {
+        // RFC 6928 § 2.
+        assert_eq!([536, 1460, 2190, 8960].map(initial_window), [5360, 14_600, 14_600, 17_920]);
+    }
 }

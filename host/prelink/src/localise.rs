@@ -8,11 +8,17 @@ use object::elf;
 
 use crate::got::remove_table;
 
-/// What stays global: the boot entry. Two kernels in one program then are a duplicate symbol, a good guard.
-const GLOBALS: [&str; 1] = ["__includeos_pvh_start"];
+/// The boot entry. It stays global: two kernels in one program then are a duplicate symbol, a good guard.
+const ENTRY: &str = "__includeos_pvh_start";
+/// What else stays global: libc's weak symbols that bring a service in, and the names by which one is forced in.
+const HOOKS: [&str; 2] = ["socket", "includeos_net"];
 
-/// What the object may refer to: all of it is defined by the linker.
-const UNDEFINED: [&str; 10] = [
+/// What the object may refer to: all of it is defined by the linker, but for what a hook, which is libc's code in all but its
+/// author, needs of libc.
+const UNDEFINED: [&str; 13] = [
+    "__start_inc_services",
+    "__stop_inc_services",
+    "__errno_location",
     "_end",
     "__ehdr_start",
     "__start_ktext",
@@ -36,6 +42,11 @@ const SECTIONS: [(&str, &str, Kind); 7] = [
     (".data", "kdata", Kind::Data),
     (".bss", "kbss", Kind::Zeroed),
 ];
+
+/// Hooks are the program's code: they lie in its sections, not in the kernel's.
+const HOOK_SECTION: &str = ".hook.";
+/// The records of services, which live as long as their hooks.
+const RECORDS: &str = "inc_services";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -127,6 +138,13 @@ fn rename_sections(builder: &mut Builder<'_>) -> Result<(), GateError> {
         if section.sh_flags & elf::SHF_ALLOC == Default::default() {
             continue;
         }
+        if let Some(hook) = name.strip_prefix(HOOK_SECTION) {
+            section.name = format!(".text.{hook}").into_bytes().into();
+            continue;
+        }
+        if name == RECORDS {
+            continue;
+        }
         let fits = |(prefix, ..): &&(&str, &str, Kind)| {
             name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
@@ -188,9 +206,9 @@ fn localise_symbols(builder: &mut Builder<'_>) -> Result<(), GateError> {
             }
             return Err(GateError::Undefined(name));
         }
-        if GLOBALS.contains(&name.as_str()) {
-            entry = true;
-        } else if symbol.st_bind() != elf::STB_LOCAL {
+        entry |= name == ENTRY;
+        let stays = name == ENTRY || HOOKS.contains(&name.as_str());
+        if !stays && symbol.st_bind() != elf::STB_LOCAL {
             symbol.set_st_info(elf::STB_LOCAL, symbol.st_type());
         }
     }

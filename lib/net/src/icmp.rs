@@ -1,5 +1,7 @@
 //! Which ICMP errors may be sent (RFC 1122 § 3.2.2, RFC 1812 § 4.3.2).
 
+use alloc::boxed::Box;
+use alloc::vec;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -21,15 +23,16 @@ const BUCKETS: usize = 256;
 pub(crate) struct ErrorLimits {
     key: Key,
     all: TokenBucket,
-    groups: [TokenBucket; BUCKETS],
+    /// On the heap, as a stack is moved when it is made.
+    groups: Box<[TokenBucket]>,
 }
 
 impl ErrorLimits {
-    pub(crate) const fn new(key: Key) -> Self {
+    pub(crate) fn new(key: Key) -> Self {
         Self {
             key,
             all: TokenBucket::new(Duration::from_millis(1), 50),
-            groups: [TokenBucket::new(Duration::from_millis(100), 6); BUCKETS],
+            groups: vec![TokenBucket::new(Duration::from_millis(100), 6); BUCKETS].into(),
         }
     }
 

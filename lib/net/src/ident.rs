@@ -1,5 +1,7 @@
 //! [`Identification`]: IPv4's identification field (RFC 6864).
 
+use alloc::boxed::Box;
+use alloc::vec;
 use core::net::Ipv4Addr;
 
 use wire::Protocol;
@@ -16,13 +18,14 @@ const COUNTERS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Identification {
     key: Key,
-    counters: [u16; COUNTERS],
+    /// On the heap, as a stack is moved when it is made.
+    counters: Box<[u16]>,
 }
 
 impl Identification {
     /// `key` is used for nothing else.
-    pub(crate) const fn new(key: Key) -> Self {
-        Self { key, counters: [0; COUNTERS] }
+    pub(crate) fn new(key: Key) -> Self {
+        Self { key, counters: vec![0; COUNTERS].into() }
     }
 
     pub(crate) fn next(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol) -> u16 {

@@ -26,8 +26,8 @@ mod records {
     core::arch::global_asm!(".weak __start_inc_services", ".weak __stop_inc_services");
 
     unsafe extern "C" {
-        static __start_inc_services: [&'static Service; 0];
-        static __stop_inc_services: [&'static Service; 0];
+        static __start_inc_services: u8;
+        static __stop_inc_services: u8;
     }
 
     pub fn all() -> &'static [&'static Service] {

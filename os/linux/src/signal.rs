@@ -226,7 +226,7 @@ pub(crate) fn on_exit(thread: &Thread) {
 }
 
 /// The current thread wrote to a connection that is broken.
-pub(crate) fn raise_broken_pipe() {
+pub fn raise_broken_pipe() {
     // A full queue keeps at least one of them.
     let _ = send_to_thread(&sched::current(), from_user(SIGPIPE, SI_USER));
 }

@@ -6,6 +6,9 @@
 #![cfg_attr(includeos_metal, no_std)]
 #![cfg(includeos_metal)]
 
+// Services are found by their records; this is what puts them into the archive.
+use sockets as _;
+
 /// Where the boot stub arrives, on the boot stack, with the monitor's start info.
 #[unsafe(no_mangle)]
 extern "C" fn includeos_main(start_info: u64) -> ! {

@@ -1,8 +1,8 @@
 //! Bringing the network up: devices, addresses, name servers.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
 
 use kernel::entry::Booted;
 use kernel::exit::refuse;
@@ -41,11 +41,11 @@ pub fn start(booted: &Booted) {
     packets::init();
     let mut settings = Settings::new(Key(key.map(u64::from_le_bytes)));
     settings.forwarding = config.forwarding;
-    pass::init(Stack::new(settings, packets::pool()));
+    pass::init(settings);
 
-    let mut names = Vec::new();
-    drivers::virtio::probe_net(booted, &mut |device| {
-        let name = format!("eth{}", names.len());
+    let mut names: Vec<(String, IfaceId)> = Vec::new();
+    drivers::virtio::probe_net(&booted.settings.virtio_mmio, &mut |device| {
+        let name = text(format_args!("eth{}", names.len()));
         if let Some(Some(iface)) = pass::with(|net| net.add_device(&name, device)) {
             names.push((name, iface));
         }
@@ -87,7 +87,7 @@ fn start_dhcp(iface: IfaceId, host_name: &str, probe: ProbeTiming) {
 fn configure(device: IfaceId, host_name: &str, wanted: &InterfaceConfig) {
     let name = match wanted.vlan {
         None => wanted.device.clone(),
-        Some(vlan) => format!("{}.{}", wanted.device, vlan.get()),
+        Some(vlan) => text(format_args!("{}.{}", wanted.device, vlan.get())),
     };
     let iface = match wanted.vlan {
         None => Some(device),
@@ -101,7 +101,7 @@ fn configure(device: IfaceId, host_name: &str, wanted: &InterfaceConfig) {
     });
     for &address in &wanted.addresses {
         if let Some(Err(error)) = pass::with(|net| net.stack.add_address(iface, address, pass::now())) {
-            refuse(format_args!("network: \"net.{name}\": {address}: {error}"));
+            refuse(format_args!("network: \"net.{name}\": {address}: {error:?}"));
         }
     }
     if let Some(gateway) = wanted.gateway {
@@ -144,10 +144,17 @@ fn write_resolv_conf(learnt: &[core::net::Ipv4Addr], domain: Option<&str>) {
     let fixed = FIXED.get().map_or(&[][..], |fixed| &fixed.name_servers);
     let mut text = String::new();
     if let Some(domain) = domain {
-        text += &format!("search {domain}\n");
+        let _ = writeln!(text, "search {domain}");
     }
     for server in fixed.iter().chain(learnt) {
-        text += &format!("nameserver {server}\n");
+        let _ = writeln!(text, "nameserver {server}");
     }
     linux::etc::set_resolv_conf(text);
+}
+
+/// A text of its own. (`format!` of the prebuilt library unwinds, which the kernel's object must not.)
+fn text(words: fmt::Arguments<'_>) -> String {
+    let mut text = String::new();
+    let _ = text.write_fmt(words);
+    text
 }

@@ -14,7 +14,7 @@ use kernel::{log, time};
 use linux::errno::{EADDRNOTAVAIL, Errno};
 use net::stack::{ListenerHandle, TcpHandle};
 use net::udp::UdpHandle;
-use net::{Event, IfaceId, Instant, Link, Stack};
+use net::{Event, IfaceId, Instant, Link, Settings, Stack};
 use sync::SpinLock;
 use wire::MacAddr;
 
@@ -52,7 +52,7 @@ pub struct Net {
     endpoints: Vec<Option<Arc<UdpSocket>>>,
 }
 
-static NET: SpinLock<Option<Net>> = SpinLock::new(None);
+static NET: SpinLock<Option<Box<Net>>> = SpinLock::new(None);
 
 /// Sockets that a program has done something with.
 static POSTED: SpinLock<Vec<Arc<TcpSocket>>> = SpinLock::new(Vec::new());
@@ -65,12 +65,13 @@ pub fn now() -> Instant {
     Instant(time::now_ns())
 }
 
-/// Takes over the stack. Called once, at boot.
-pub fn init(stack: Stack) {
+/// Makes the stack. Called once, at boot.
+#[inline(never)]
+pub fn init(settings: Settings) {
     let mut burst = Vec::new();
     burst.reserve_exact(BUDGET);
-    let net = Net {
-        stack,
+    let net = Box::new(Net {
+        stack: Stack::new(settings, packets::pool()),
         bound: BoundPorts::default(),
         devices: Vec::new(),
         burst,
@@ -78,7 +79,7 @@ pub fn init(stack: Stack) {
         flows: Vec::new(),
         listeners: Vec::new(),
         endpoints: Vec::new(),
-    };
+    });
     *NET.lock() = Some(net);
     sched::set_pass(pass);
     if sched::spawn_kernel(*b"net\0\0\0\0\0\0\0\0\0\0\0\0\0", thread).is_err() {
@@ -102,7 +103,7 @@ pub fn with<R>(f: impl FnOnce(&mut Net) -> R) -> Option<R> {
 
 /// Calls `f` with the network, of which it changes nothing. From any CPU. `None`: there is no network.
 pub fn look<R>(f: impl FnOnce(&Net) -> R) -> Option<R> {
-    NET.lock().as_ref().map(f)
+    NET.lock().as_deref().map(f)
 }
 
 /// Has the owner look at a socket: at once if this is the owner, in its next pass otherwise.
@@ -117,7 +118,7 @@ pub fn post(socket: Arc<TcpSocket>) {
 
 /// The network pass, on the owner.
 fn pass() {
-    let more = NET.lock().as_mut().is_some_and(Net::pass);
+    let more = NET.lock().as_mut().is_some_and(|net| net.pass());
     if more && !BEHIND.swap(true, Ordering::SeqCst) {
         // A flood must not keep the program from running: what is left over is a thread's among others.
         let waiter = THREAD.lock().take();
@@ -134,7 +135,7 @@ fn pass() {
 extern "C" fn thread() -> ! {
     loop {
         if BEHIND.swap(false, Ordering::SeqCst) {
-            while NET.lock().as_mut().is_some_and(Net::pass) {
+            while NET.lock().as_mut().is_some_and(|net| net.pass()) {
                 sched::breathe();
             }
             continue;

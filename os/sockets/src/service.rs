@@ -38,29 +38,32 @@ impl Family for Inet {
 // The record lives exactly as long as the function (SHF_LINK_ORDER). `includeos_net` names the place for those who force the
 // service in.
 #[cfg(includeos_metal)]
-core::arch::global_asm!(
-    ".section .hook.socket,\"ax\",@progbits",
-    ".globl socket",
-    ".globl includeos_net",
-    ".type socket,@function",
-    "includeos_net:",
-    "socket:",
-    "mov eax, 41",
-    "syscall",
-    "cmp rax, -4095",
-    "jae 2f",
-    "ret",
-    "2: push rbx",
-    "mov ebx, eax",
-    "neg ebx",
-    "call __errno_location",
-    "mov [rax], ebx",
-    "pop rbx",
-    "mov eax, -1",
-    "ret",
-    ".section inc_services,\"ao\",@progbits,.hook.socket",
-    ".balign 8",
-    ".quad {service}",
-    ".text",
-    service = sym SERVICE,
-);
+#[expect(unsafe_code, reason = "a symbol of libc's, in assembly")]
+mod hook {
+    core::arch::global_asm!(
+        ".section .hook.socket,\"ax\",@progbits",
+        ".globl socket",
+        ".globl includeos_net",
+        ".type socket,@function",
+        "includeos_net:",
+        "socket:",
+        "mov eax, 41",
+        "syscall",
+        "cmp rax, -4095",
+        "jae 2f",
+        "ret",
+        "2: push rbx",
+        "mov ebx, eax",
+        "neg ebx",
+        "call __errno_location",
+        "mov [rax], ebx",
+        "pop rbx",
+        "mov eax, -1",
+        "ret",
+        ".section inc_services,\"ao\",@progbits,.hook.socket",
+        ".balign 8",
+        ".quad {service}",
+        ".text",
+        service = sym super::SERVICE,
+    );
+}

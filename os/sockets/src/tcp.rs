@@ -145,7 +145,7 @@ impl Options {
         self.common.keep_alive.then(|| KeepAlive {
             idle: Duration::from_secs(self.keep_idle.into()),
             interval: Duration::from_secs(self.keep_interval.into()),
-            count: self.keep_count,
+            probes: self.keep_count,
         })
     }
 }
@@ -331,6 +331,7 @@ impl TcpSocket {
                 Error::Reset => ECONNRESET,
                 Error::TimedOut => unreachable_or_timeout(net, flow),
                 Error::Aborted => ECONNABORTED,
+                Error::Unreachable => EHOSTUNREACH,
             });
             if let Some(Errno(error)) = error {
                 self.error.store(error, Ordering::Release);
@@ -388,7 +389,7 @@ impl TcpSocket {
             };
             let octets = frame.len();
             for segment in frame.segments() {
-                let mut rest = segment.octets();
+                let mut rest = segment.octets;
                 while !rest.is_empty() {
                     match to.write(rest) {
                         Ok(written) => {
@@ -462,7 +463,7 @@ impl TcpSocket {
         let mut done = 0;
         for view in &views {
             for segment in view.segments() {
-                done += to.write(segment.octets())?;
+                done += to.write(segment.octets)?;
             }
         }
         Ok(done)
@@ -534,7 +535,7 @@ impl TcpSocket {
 /// A connection that timed out may have been told why.
 fn unreachable_or_timeout(net: &Net, flow: TcpHandle) -> Errno {
     match net.stack.tcp_icmp_error(flow) {
-        Some(wire::icmpv4::Repr::DestinationUnreachable { .. }) => EHOSTUNREACH,
+        Some(wire::icmpv4::Repr::Unreachable(_)) => EHOSTUNREACH,
         _ => ETIMEDOUT,
     }
 }
@@ -748,7 +749,7 @@ impl Socket for TcpSocket {
             let tuple = net.stack.tcp_tuple(flow).ok_or(ENOBUFS)?;
             *self.phase.lock() = Phase::Connecting { flow, tuple };
             net.register_flow(flow, this);
-            Ok(())
+            Ok::<(), Errno>(())
         })
         .ok_or(ENETDOWN)??;
         if nonblocking {
@@ -912,7 +913,8 @@ impl TcpSocket {
         let (Phase::Connecting { flow, .. } | Phase::Connected { flow, .. }) = self.phase() else { return };
         let options = self.options.lock().clone();
         pass::with(|net| {
-            net.stack.tcp_configure(flow, pass::now(), |flow, now| {
+            let now = pass::now();
+            net.stack.tcp_configure(flow, now, |flow| {
                 flow.set_nagle(!options.nodelay);
                 flow.set_cork(options.cork);
                 flow.set_keep_alive(now, options.keep_alive());

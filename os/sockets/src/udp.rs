@@ -172,7 +172,7 @@ fn bind_error(error: BindError) -> Errno {
 fn icmp_error(error: &wire::icmpv4::Repr) -> Errno {
     use wire::icmpv4::{Repr, Unreachable};
     match error {
-        Repr::DestinationUnreachable { reason: Unreachable::Port, .. } => ECONNREFUSED,
+        Repr::Unreachable(Unreachable::Port) => ECONNREFUSED,
         _ => EHOSTUNREACH,
     }
 }
@@ -184,7 +184,7 @@ fn send_error(error: SendError) -> Errno {
         SendError::TooLong => EMSGSIZE,
         SendError::NoSocket => EINVAL,
         SendError::Dropped(DropReason::NoRoute) => ENETUNREACH,
-        SendError::Dropped(DropReason::Filtered) => EPERM,
+        SendError::Dropped(DropReason::Output | DropReason::Postrouting) => EPERM,
         SendError::Dropped(_) => ENOBUFS,
     }
 }
@@ -338,7 +338,7 @@ impl Socket for UdpSocket {
         let whole = datagram.payload.len();
         let mut len = 0;
         for segment in datagram.payload.segments() {
-            len += to.write(segment.octets())?;
+            len += to.write(segment.octets)?;
         }
         let from = SocketAddrV4::new(datagram.from, datagram.from_port.0);
         let truncated = len < whole;

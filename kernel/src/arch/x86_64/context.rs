@@ -88,8 +88,8 @@ impl Context {
     /// As [`Self::new`].
     pub unsafe fn kernel(stack_top: u64, entry: extern "C" fn() -> !, fpu: FpuState) -> Self {
         let start: unsafe extern "C" fn() = includeos_kernel_thread_start;
-        // As in `new`: r15, r14, r13, r12, rbx, rbp, then where to. A word more keeps the stack aligned at the call.
-        let rsp = stack_top - 8 * 8;
+        // As in `new`: r15, r14, r13, r12, rbx, rbp, then where to. Two words more keep the stack aligned at the call.
+        let rsp = stack_top - 9 * 8;
         // SAFETY: as in `new`.
         unsafe {
             (rsp as *mut [u64; 7]).write([0, 0, 0, entry as usize as u64, 0, 0, start as usize as u64]);

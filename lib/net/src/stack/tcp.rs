@@ -1,13 +1,14 @@
 //! TCP's connections and listeners: which segment is whose, when each is called, which way its segments go. What a segment does
 //! is in [`crate::tcp`].
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr};
 
 use frame::{Frame, Pressure};
 use wire::checksum::Sum;
 use wire::icmpv4::{self, Unreachable};
-use wire::tcp::{HEADER_LEN, MAX_HEADER_LEN, Packet, Repr};
+use wire::tcp::{Flags, HEADER_LEN, MAX_HEADER_LEN, Packet, Repr};
 use wire::{Port, Protocol, SeqNumber, ipv4};
 
 use crate::counters::DropReason;
@@ -21,9 +22,10 @@ use crate::stack::ipv4_input::Received;
 use crate::stack::ipv4_output::{Cast, Egress};
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
+use crate::tcp::Listener as Gate;
 use crate::tcp::{
-    Config, Demux, Events, Flow, FlowState, FourTuple, Handled, InsertError, IsnGenerator, Listen,
-    RestoreError, Segment, SendError, State, listen, reset_for,
+    Config, Demux, Ecn, Events, Flow, FlowState, FourTuple, Handled, IcmpError, InsertError, IsnGenerator,
+    Listen, RestoreError, Segment, SendError, State, reset_for,
 };
 use crate::{Instant, Key, siphash};
 
@@ -78,7 +80,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Connections {
     demux: Demux<TcpHandle, ListenerHandle>,
-    flows: Slab<Connection, Tcp>,
+    /// Each on the heap: a table that grows moves no connections.
+    flows: Slab<Box<Connection>, Tcp>,
     listeners: Slab<ListenQueue, Listener>,
     /// By a connection's slot, a moment not later than its deadline.
     pub(super) timers: Deadlines,
@@ -123,8 +126,8 @@ struct ListenQueue {
     port: Port,
     backlog: usize,
     config: Config,
-    /// In the handshake.
-    handshakes: usize,
+    /// Who comes in: bounds those in the handshake.
+    gate: Gate,
     accept: VecDeque<TcpHandle>,
     reported: bool,
 }
@@ -155,7 +158,7 @@ impl Connections {
         !queue.accept.is_empty()
     }
 
-    fn insert(&mut self, connection: Connection) -> Result<TcpHandle, OpenError> {
+    fn insert(&mut self, connection: Box<Connection>) -> Result<TcpHandle, OpenError> {
         let tuple = connection.tuple;
         if self.demux.flow(&tuple).is_some() {
             return Err(OpenError::InUse);
@@ -177,7 +180,7 @@ impl Connections {
         if let Owner::Handshake(listener) = connection.owner
             && let Some(queue) = self.listeners.get_mut(listener)
         {
-            queue.handshakes = queue.handshakes.saturating_sub(1);
+            queue.gate.release();
         }
     }
 
@@ -265,7 +268,7 @@ impl Stack {
             port,
             backlog: backlog.clamp(1, MAX_BACKLOG),
             config,
-            handshakes: 0,
+            gate: Gate::new(self.rng.key(), backlog.clamp(1, MAX_BACKLOG) as u32),
             accept: VecDeque::new(),
             reported: false,
         };
@@ -336,7 +339,7 @@ impl Stack {
 
     /// The program has read so many octets of what [`Self::tcp_receive`] gave.
     pub fn tcp_read(&mut self, handle: TcpHandle, octets: u32, now: Instant) {
-        self.with_flow(handle, now, |flow| flow.read(octets));
+        self.with_flow(handle, now, |flow| flow.read(now, octets));
     }
 
     /// Changes what a connection is like.
@@ -432,42 +435,63 @@ impl Stack {
             }
             return Err(DropReason::NoSocket);
         };
-        match listen(&segment) {
+        let egress = self.route_back(&tuple, now)?;
+        let queue = self.tcp.listeners.get(listener).ok_or(DropReason::NoSocket)?;
+        let config = self.flow_config(queue.config, &tuple, &egress);
+        let is_full = queue.accept.len() >= queue.backlog;
+        if is_full && !segment.repr.flags.has(Flags::RST) && segment.repr.flags.has(Flags::SYN) {
+            return Err(DropReason::ListenFull);
+        }
+        if self.pressure >= Pressure::RefuseConnections {
+            return Err(DropReason::NoMemory);
+        }
+        let Some(queue) = self.tcp.listeners.get_mut(listener) else { return Err(DropReason::NoSocket) };
+        match queue.gate.handle_segment(now, &config, &tuple, &segment) {
             Listen::Ignore => Err(DropReason::NoSocket),
-            Listen::Reset(reset) => {
-                self.send_reset(&tuple, reset, now)?;
-                Err(DropReason::NoSocket)
+            Listen::Reply(reply) => {
+                self.send_reset(&tuple, reply, now)?;
+                if reply.flags.has(Flags::RST) { Err(DropReason::NoSocket) } else { Ok(Outcome::Delivered) }
             }
-            Listen::Accept => self.accept(listener, tuple, &segment.repr, now),
+            Listen::Accept => {
+                let flow = Flow::accept(config, now, self.tcp.isn.isn(now, &tuple), &segment.repr);
+                self.accept(listener, tuple, egress, flow, now).map(|_| Outcome::Delivered)
+            }
+            Listen::AcceptCookie(_) if is_full => Err(DropReason::ListenFull),
+            Listen::AcceptCookie(syn) => {
+                queue.gate.hold();
+                let flow = Flow::accept_cookie(config, now, segment.repr.ack - 1, &syn);
+                let handle = self.accept(listener, tuple, egress, flow, now)?;
+                if let Some(connection) = self.tcp.flows.get_mut(handle) {
+                    // It belongs to this connection alone, so that it opens no other.
+                    let _ = connection.flow.handle_segment(now, segment);
+                }
+                self.after_flow(handle, now);
+                Ok(Outcome::Delivered)
+            }
         }
     }
 
+    /// Takes a flow whose handshake has begun, for which the listener's gate has made room.
     fn accept(
         &mut self,
         listener: ListenerHandle,
         tuple: FourTuple,
-        syn: &Repr,
+        egress: Egress,
+        flow: Flow,
         now: Instant,
-    ) -> Result<Outcome, DropReason> {
-        if self.pressure >= Pressure::RefuseConnections {
-            return Err(DropReason::NoMemory);
+    ) -> Result<TcpHandle, DropReason> {
+        match self.insert_flow(flow, tuple, egress, Owner::Handshake(listener)) {
+            Ok(handle) => {
+                self.after_flow(handle, now);
+                Ok(handle)
+            }
+            Err(_) => {
+                if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+                    queue.gate.release();
+                }
+                Err(DropReason::FlowsFull)
+            }
         }
-        let queue = self.tcp.listeners.get(listener).ok_or(DropReason::NoSocket)?;
-        if queue.handshakes + queue.accept.len() >= queue.backlog {
-            return Err(DropReason::ListenFull);
-        }
-        let config = queue.config;
-        let egress = self.route_back(&tuple, now)?;
-        let config = self.flow_config(config, &tuple, &egress);
-        let flow = Flow::accept(config, now, self.tcp.isn.isn(now, &tuple), syn);
-        let handle = self
-            .insert_flow(flow, tuple, egress, Owner::Handshake(listener))
-            .map_err(|_| DropReason::FlowsFull)?;
-        if let Some(queue) = self.tcp.listeners.get_mut(listener) {
-            queue.handshakes += 1;
-        }
-        self.after_flow(handle, now);
-        Ok(Outcome::Delivered)
     }
 
     /// Does what is due for one connection. `false`: nothing is.
@@ -523,15 +547,18 @@ impl Stack {
         let Some(handle) = self.tcp.demux.flow(tuple) else { return };
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
         connection.error = Some(*error);
-        let hard = matches!(
-            error,
+        let what = match *error {
+            icmpv4::Repr::Unreachable(Unreachable::FragmentationNeeded { mtu }) => {
+                IcmpError::TooBig { mss: u32::from(mtu.saturating_sub(HEADERS_LEN)) }
+            }
             icmpv4::Repr::Unreachable(
-                Unreachable::Protocol | Unreachable::Port | Unreachable::Prohibited { .. }
-            )
-        );
-        if hard && connection.flow.state() == State::SynSent {
-            connection.flow.abort();
-        }
+                Unreachable::Protocol | Unreachable::Port | Unreachable::Prohibited { .. },
+            ) => IcmpError::Unreachable,
+            _ => IcmpError::Transient,
+        };
+        // `is_in_flight` looked at the number that the message quotes.
+        let seq = connection.flow.snd_una;
+        connection.flow.handle_icmp_error(now, seq, what);
         self.after_flow(handle, now);
     }
 
@@ -548,7 +575,7 @@ impl Stack {
         if let Owner::Handshake(listener) = owner
             && let Some(queue) = self.tcp.listeners.get_mut(listener)
         {
-            queue.handshakes = queue.handshakes.saturating_sub(1);
+            queue.gate.release();
         }
     }
 
@@ -562,7 +589,7 @@ impl Stack {
         {
             connection.owner = Owner::Accept(listener);
             if let Some(queue) = self.tcp.listeners.get_mut(listener) {
-                queue.handshakes = queue.handshakes.saturating_sub(1);
+                queue.gate.release();
                 queue.accept.push_back(handle);
                 if !core::mem::replace(&mut queue.reported, true) {
                     self.events.push_back(Source::Accept(listener));
@@ -640,7 +667,7 @@ impl Stack {
         egress: Egress,
         owner: Owner,
     ) -> Result<TcpHandle, OpenError> {
-        self.tcp.insert(Connection {
+        self.tcp.insert(Box::new(Connection {
             flow,
             tuple,
             egress,
@@ -650,12 +677,12 @@ impl Stack {
             pending: Events::default(),
             reported: false,
             error: None,
-        })
+        }))
     }
 
     fn send_reset(&mut self, tuple: &FourTuple, repr: Repr, now: Instant) -> Result<(), DropReason> {
         let egress = self.route_back(tuple, now)?;
-        self.send_segment(tuple, &egress, Segment { repr, payload: None }, now)
+        self.send_segment(tuple, &egress, Segment::new(repr, None), now)
     }
 
     fn send_segment(
@@ -668,7 +695,7 @@ impl Stack {
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (tuple.local, tuple.remote) else {
             return Err(DropReason::NoRoute);
         };
-        let header_len = segment.repr.header_len();
+        let (header_len, ecn) = (segment.repr.header_len(), segment.ecn);
         let len = header_len + segment.payload_len() as usize;
         let mut frame = match segment.payload {
             Some(payload) => prepend(payload, header_len, self.pool),
@@ -688,7 +715,13 @@ impl Stack {
             if offload { pseudo.partial() } else { add_to_sum(pseudo, &frame, 0, usize::MAX).finish() };
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         Packet::new_unchecked(&mut head[..header_len]).set_checksum(checksum);
-        let header = ipv4::Repr { src, dont_fragment: fits, ..Self::header(egress, dst, Protocol::TCP) };
+        let traffic_class = ecn as u8;
+        let header = ipv4::Repr {
+            src,
+            dont_fragment: fits,
+            traffic_class,
+            ..Self::header(egress, dst, Protocol::TCP)
+        };
         self.send_ipv4(now, egress, header, frame, offload.then_some(16))
     }
 
@@ -713,6 +746,7 @@ impl Stack {
         let repr = Repr::parse(&packet, None).map_err(|_| DropReason::TcpHeader)?;
         let tcp_header_len = packet.header_len().max(HEADER_LEN);
         frame.pull(tcp_header_len);
-        Ok(Segment { repr, payload: (!frame.is_empty()).then_some(frame) })
+        let ecn = Ecn::from_traffic_class(header.traffic_class);
+        Ok(Segment { repr, payload: (!frame.is_empty()).then_some(frame), ecn })
     }
 }

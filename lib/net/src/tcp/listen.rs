@@ -69,6 +69,11 @@ impl Listener {
         }
     }
 
+    /// A flow of [`Listen::AcceptCookie`] is to count as half open, too, until [`Self::release`].
+    pub fn hold(&mut self) {
+        self.half_open += 1;
+    }
+
     /// A flow of [`Listen::Accept`] has left SYN-RECEIVED, whatever for.
     pub fn release(&mut self) {
         self.half_open = self.half_open.saturating_sub(1);

@@ -44,8 +44,11 @@ impl Cubic {
     fn w_cubic(&self, epoch: &Epoch, elapsed: Duration) -> u64 {
         // An hour is more than enough, and its cube fits.
         let t = elapsed.as_millis().min(3_600_000) as i128 - i128::from(epoch.k_ms);
-        let offset = t * t * t * i128::from(self.mss) * 4 / 10_000_000_000;
-        (i128::from(self.w_max) + offset).clamp(0, i128::from(MAX_CWND)) as u64
+        // The magnitude: signed 128-bit division would be a library routine that unwinds.
+        let offset = (t * t * t).unsigned_abs() * u128::from(self.mss) * 4 / 10_000_000_000;
+        let w_max = u128::from(self.w_max);
+        let window = if t < 0 { w_max.saturating_sub(offset) } else { w_max + offset };
+        window.min(u128::from(MAX_CWND)) as u64
     }
 
     fn begin_epoch(&mut self, now: Instant) -> Epoch {

@@ -2,4 +2,9 @@
 
 #![no_std]
 
+extern crate alloc;
+#[cfg(any(test, feature = "fake"))]
+extern crate std;
+
 pub mod uart;
+pub mod virtio;

@@ -119,6 +119,15 @@ pub fn connect_line(line: u32, trigger: Trigger, cpu: u32, handler: Handler) -> 
     if routed { Ok(()) } else { Err(ConnectError::NoLine(line)) }
 }
 
+/// Brings a line that is connected to another CPU.
+///
+/// # Errors
+/// [`ConnectError`]; the line is as it was.
+pub fn move_line(line: u32, cpu: u32) -> Result<(), ConnectError> {
+    let destination = destination(cpu)?;
+    if ioapic::redirect(line, destination) { Ok(()) } else { Err(ConnectError::NoLine(line)) }
+}
+
 /// Number of a CPU's LAPIC, if a device can name it: 8 bits, of which 255 stands for all.
 fn destination(cpu: u32) -> Result<u8, ConnectError> {
     let id = percpu::get(cpu).map(|cpu| cpu.apic_id.load(core::sync::atomic::Ordering::Relaxed));

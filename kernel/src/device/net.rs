@@ -32,7 +32,7 @@ pub trait NetDevice: Send {
     /// What the device can do that would otherwise cost instructions.
     fn offloads(&self) -> Offloads;
 
-    /// Has the device interrupt `cpu`, and `handler` called there in a kernel section when it did. May be called again, to
+    /// Has the device interrupt `cpu` (what came before is not told again: [`Self::receive`] is due), and `handler` called there in a kernel section when it did. May be called again, to
     /// move a device to another CPU: its new owner calls, and takes the handler of the first call.
     ///
     /// # Errors
@@ -105,13 +105,15 @@ pub enum TxError {
     /// The frame will never go: longer than the MTU allows, empty, or with a checksum that the device cannot complete
     /// (it does not offer to, or the place lies outside the frame).
     Unsendable(TxFrame),
+    /// The frame is in more pieces than the device takes, and there is no memory to copy it into one.
+    NoMemory(TxFrame),
 }
 
 impl TxError {
     /// The frame.
     pub fn into_frame(self) -> TxFrame {
         match self {
-            Self::Full(frame) | Self::Unsendable(frame) => frame,
+            Self::Full(frame) | Self::Unsendable(frame) | Self::NoMemory(frame) => frame,
         }
     }
 }
@@ -121,6 +123,7 @@ impl fmt::Display for TxError {
         f.write_str(match self {
             Self::Full(_) => "the network device has no room for the frame now",
             Self::Unsendable(_) => "the network device cannot send such a frame",
+            Self::NoMemory(_) => "no memory to copy the frame for the network device",
         })
     }
 }
@@ -150,7 +153,7 @@ pub struct NetCounters {
     pub rx_bad_length: u64,
     /// The device gave back a buffer that it did not have.
     pub bad_id: u64,
-    /// The device claims to have written more than the buffer holds; the claim was cut.
+    /// The device claims to have written more than the buffer holds: what is in it is dropped.
     pub bad_length: u64,
     /// The device claims to have used more buffers than it had; the queue is no longer listened to.
     pub bad_index: u64,

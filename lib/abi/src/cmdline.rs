@@ -30,8 +30,52 @@ pub struct Settings {
     pub isolation: Option<bool>,
     /// `net.NAME=VALUE`, any number of times, as they stand: the network reads them (`net::config`).
     pub net: Vec<String>,
+    /// `virtio_mmio.device=SIZE@ADDRESS:LINE`, any number of times, as Linux has it: where virtio devices are on machines
+    /// whose tables do not say so.
+    pub virtio_mmio: Vec<VirtioMmio>,
     /// Words after `--`.
     pub args: Vec<String>,
+}
+
+/// The registers of a virtio device in memory, and its interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtioMmio {
+    /// Octets of registers.
+    pub len: u64,
+    /// Physical address of the first one.
+    pub base: u64,
+    /// The interrupt line: an I/O APIC input.
+    pub irq: u32,
+}
+
+impl VirtioMmio {
+    /// `512@0xfeb00000:5`: the size with `K` or `M` or without, numbers decimal or hexadecimal; Linux's further part, a number
+    /// for its own use, is let pass.
+    fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        };
+        let (size, place) = text.split_once('@')?;
+        let (digits, factor) = match size.as_bytes().last()? {
+            b'k' | b'K' => (&size[..size.len() - 1], 1 << 10),
+            b'm' | b'M' => (&size[..size.len() - 1], 1 << 20),
+            _ => (size, 1),
+        };
+        let mut parts = place.split(':');
+        let (base, irq) = (number(parts.next()?)?, number(parts.next()?)?);
+        parts.next().map_or(Some(0), number)?;
+        let len = number(digits)?.checked_mul(factor).filter(|len| *len > 0)?;
+        base.checked_add(len)?;
+        let irq = u32::try_from(irq).ok()?;
+        parts.next().is_none().then_some(Self { len, base, irq })
+    }
+}
+
+impl fmt::Display for VirtioMmio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{:#x}:{}", self.len, self.base, self.irq)
+    }
 }
 
 /// Which of the kernel's own messages reach the console.
@@ -71,8 +115,8 @@ impl fmt::Display for CmdlineError {
         match self {
             Self::Unknown(word) => write!(
                 f,
-                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env, log, isolation \
-                 and net.NAME, and the program's arguments come after `--`"
+                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env, log, isolation, \
+                 net.NAME and virtio_mmio.device, and the program's arguments come after `--`"
             ),
             Self::Value { word, expected } => write!(f, "command line: \"{word}\": expected {expected}"),
             Self::Quote => write!(f, "command line: a double quote is not closed"),
@@ -126,6 +170,11 @@ impl Settings {
                     _ => return Err(value_error("log=error, warn, info or debug")),
                 });
             }
+            "virtio_mmio.device" => {
+                let place = VirtioMmio::parse(value);
+                self.virtio_mmio
+                    .push(place.ok_or_else(|| value_error("virtio_mmio.device=SIZE@ADDRESS:LINE"))?);
+            }
             "isolation" => {
                 self.isolation = Some(match value {
                     "on" => true,
@@ -162,6 +211,7 @@ impl fmt::Display for Settings {
         words.extend(self.log.map(|level| alloc::format!("log={level}")));
         words.extend(self.isolation.map(|on| alloc::format!("isolation={}", if on { "on" } else { "off" })));
         words.extend(self.net.iter().cloned());
+        words.extend(self.virtio_mmio.iter().map(|place| alloc::format!("virtio_mmio.device={place}")));
         if !self.args.is_empty() {
             words.push("--".to_string());
             words.extend(self.args.iter().cloned());
@@ -252,6 +302,25 @@ mod tests {
                 ..Settings::default()
             };
             assert_eq!(Settings::parse(&settings.to_string()).as_ref(), Ok(&settings), "{settings}");
+        }
+    }
+
+    #[test]
+    fn virtio_devices_in_memory() {
+        let line = "virtio_mmio.device=512@0xfeb00000:5 virtio_mmio.device=4K@0xd0000000:6:1";
+        let expected = [
+            VirtioMmio { len: 512, base: 0xfeb0_0000, irq: 5 },
+            VirtioMmio { len: 4096, base: 0xd000_0000, irq: 6 },
+        ];
+        let settings = Settings::parse(line).unwrap();
+        assert_eq!(settings.virtio_mmio, expected);
+        assert_eq!(Settings::parse(&settings.to_string()).as_ref(), Ok(&settings));
+        let long = "1@0xffffffffffffffff:5";
+        for wrong in
+            ["", "512", "512@", "512@1", "@1:2", "0@1:2", "K@1:2", "1@x:2", "1@1:-2", "1@1:2:3:4", long]
+        {
+            let word = alloc::format!("virtio_mmio.device={wrong}");
+            assert!(matches!(Settings::parse(&word), Err(CmdlineError::Value { .. })), "{wrong}");
         }
     }
 

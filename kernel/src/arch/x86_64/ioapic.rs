@@ -67,6 +67,14 @@ pub fn route(line: u32, vector: u8, trigger: Trigger, apic_id: u8) -> bool {
     true
 }
 
+/// Sends a line that is routed to the CPU with this LAPIC from now on. Returns whether it could.
+pub fn redirect(line: u32, apic_id: u8) -> bool {
+    let Some(registers) = Registers::map() else { return false };
+    let _guard = ACCESS.lock();
+    registers.write(REDIRECTION + 2 * line + 1, u32::from(apic_id) << 24);
+    true
+}
+
 /// Sends an ISA interrupt line to a vector of this CPU, edge-triggered and active high as ISA lines are. Returns whether
 /// it could.
 ///

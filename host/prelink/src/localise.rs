@@ -43,6 +43,8 @@ const SECTIONS: [(&str, &str, Kind); 7] = [
     (".bss", "kbss", Kind::Zeroed),
 ];
 
+/// What the unwinder's tables name.
+const PERSONALITY: &str = "rust_eh_personality";
 /// Hooks are the program's code: they lie in its sections, not in the kernel's.
 const HOOK_SECTION: &str = ".hook.";
 /// The records of services, which live as long as their hooks.
@@ -129,8 +131,10 @@ fn rename_sections(builder: &mut Builder<'_>) -> Result<(), GateError> {
         if forbidden {
             return Err(GateError::Section(name));
         }
-        // The program's unwinder has no business in the kernel, and its tables are smaller without.
-        if name == ".eh_frame" || name == ".rela.eh_frame" {
+        // The program's unwinder has no business in the kernel, and its tables are smaller without. The kernel does not unwind;
+        // library functions that were inlined bring what they would do if it did.
+        let unwinds = |name: &str| name == ".eh_frame" || name.starts_with(".gcc_except_table");
+        if unwinds(&name) || name.strip_prefix(".rela").is_some_and(unwinds) {
             section.delete = true;
             dropped.push(section.id());
             continue;
@@ -202,6 +206,11 @@ fn localise_symbols(builder: &mut Builder<'_>) -> Result<(), GateError> {
         let defined = symbol.section.is_some() || symbol.st_shndx != elf::SHN_UNDEF;
         if !defined {
             if name.is_empty() || UNDEFINED.contains(&name.as_str()) {
+                continue;
+            }
+            // Only the tables that were dropped refer to it.
+            if name == PERSONALITY {
+                symbol.delete = true;
                 continue;
             }
             return Err(GateError::Undefined(name));

@@ -22,3 +22,9 @@ extern "C" fn includeos_main(start_info: u64) -> ! {
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     kernel::report::kernel_panic(info)
 }
+
+/// Where functions of the prebuilt library, inlined here, would go on after a panic. The kernel's panics end the image first.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    unreachable!("the kernel does not unwind")
+}

@@ -331,7 +331,7 @@ impl Net {
             while let Some(frame) = waiting.take().or_else(|| self.stack.poll_transmit(*iface, now)) {
                 match device.transmit(frame) {
                     Ok(()) => {}
-                    Err(TxError::Full(frame)) => {
+                    Err(TxError::Full(frame) | TxError::NoMemory(frame)) => {
                         *waiting = Some(frame);
                         break;
                     }

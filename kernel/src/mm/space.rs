@@ -29,8 +29,9 @@ struct Space {
     /// Bytes promised to the program, and how many may be.
     committed: u64,
     commit_limit: u64,
-    /// Bytes of frames the program holds.
+    /// Bytes of frames the program holds, and the most it ever held.
     resident: u64,
+    peak_resident: u64,
     /// Frames that the program does not get.
     frame_reserve: u64,
 }
@@ -71,6 +72,8 @@ pub struct Remap {
     pub may_move: bool,
     /// Where it must go.
     pub to: Option<u64>,
+    /// The old place stays mapped, without content (`MREMAP_DONTUNMAP`). It is as long as the new one.
+    pub keep: bool,
 }
 
 /// A request for anonymous memory.
@@ -99,6 +102,8 @@ pub struct MemoryUsage {
     pub committed: u64,
     /// Bytes backed by frames of their own.
     pub resident: u64,
+    /// The most there ever were.
+    pub peak_resident: u64,
 }
 
 pub(super) fn init(tables: PageTables) {
@@ -114,6 +119,7 @@ pub(super) fn init(tables: PageTables) {
         committed: 0,
         commit_limit: 0,
         resident: 0,
+        peak_resident: 0,
         frame_reserve: 0,
     });
 }
@@ -121,6 +127,15 @@ pub(super) fn init(tables: PageTables) {
 fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
     percpu::assert_in_section();
     f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
+}
+
+/// Gives ring 3 what is the program's: its pages of the image now, and whatever is mapped for it from now on. Without this, all
+/// pages are ring 0's.
+pub fn isolate() {
+    with(|space| {
+        space.tables.open_to_ring_3();
+        image::isolate(&mut space.tables);
+    });
 }
 
 /// Prepares the address space for the program: its stack, and the limit of what may be promised, now that the kernel
@@ -220,6 +235,35 @@ pub fn check_mapped(address: u64, len: u64) -> Result<(), MapError> {
     with(|space| if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) })
 }
 
+/// Writes to `pages`, an element a page from `address` on, whether a frame is behind it (mincore(2)). The image's own pages
+/// always have one.
+///
+/// # Errors
+/// [`MapError::NoMemory`] if the range has a gap.
+pub fn residency(address: u64, pages: &mut [u8]) -> Result<(), MapError> {
+    let range = page_range(address, pages.len() as u64 * PAGE_SIZE).map_err(|_| MapError::NoMemory)?;
+    with(|space| {
+        if !space.areas.covers(range.clone()) {
+            return Err(MapError::NoMemory);
+        }
+        for (page, resident) in range.step_by(PAGE_SIZE as usize).zip(pages) {
+            *resident = u8::from(space.tables.get(page).is_some_and(|entry| entry.frame().is_some()));
+        }
+        Ok(())
+    })
+}
+
+/// What may be done with the page at `address`. `None`: nothing is mapped there.
+pub fn protection_at(address: u64) -> Option<Protection> {
+    with(|space| space.areas.find(address).map(|(_, area)| area.protection))
+}
+
+/// Has all CPUs that run threads pass a full memory barrier (membarrier(2)): those of idle CPUs pass one when they come.
+pub fn barrier_on_all_cpus() {
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    with(|_| tlb::shoot_down(Gone::Pages));
+}
+
 /// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
 pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
@@ -227,7 +271,11 @@ pub fn brk(end: u64) -> u64 {
 
 /// What the address space holds.
 pub fn usage() -> MemoryUsage {
-    with(|space| MemoryUsage { committed: space.committed, resident: space.resident })
+    with(|space| MemoryUsage {
+        committed: space.committed,
+        resident: space.resident,
+        peak_resident: space.peak_resident,
+    })
 }
 
 pub(super) fn map_kernel_page(address: u64) -> Option<()> {
@@ -289,6 +337,9 @@ impl Space {
             return Err(PageInError::Kernel);
         }
         let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
+        if area.backing == Backing::Image && image::holds_closed(address..address + 1) {
+            return Err(PageInError::Kernel);
+        }
         let protection = area.protection;
         let allowed = match access {
             Access::Read => protection.read,
@@ -314,6 +365,7 @@ impl Space {
             return Err(PageInError::NoMemory);
         }
         self.resident += PAGE_SIZE;
+        self.peak_resident = self.peak_resident.max(self.resident);
         Ok(())
     }
 
@@ -389,7 +441,16 @@ impl Space {
     }
 
     fn remap(&mut self, request: Remap) -> Result<u64, MapError> {
-        let old = page_range(request.address, request.old_len)?;
+        let old = page_range(request.address, request.old_len).map_err(|error| match error {
+            // A length of nothing, also one that wraps, is invalid only where something is mapped.
+            MapError::Invalid
+                if request.address.checked_add(request.old_len).is_some_and(|end| end > LOW_END) =>
+            {
+                MapError::NotMapped
+            }
+            MapError::Invalid if self.areas.find(request.address).is_none() => MapError::NotMapped,
+            error => error,
+        })?;
         let new_len = request.new_len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
         if new_len == 0 {
             return Err(MapError::Invalid);
@@ -401,7 +462,7 @@ impl Space {
         }
         self.areas.reserve(old.clone(), 1)?;
         let old_len = old.end - old.start;
-        if request.to.is_none() && new_len <= old_len {
+        if request.to.is_none() && new_len <= old_len && !request.keep {
             if new_len < old_len {
                 let tail = old.start + new_len..old.end;
                 self.areas.reserve(tail.clone(), 0)?;
@@ -414,8 +475,8 @@ impl Space {
         }
         let commit = |bytes: u64| if area.promised { bytes } else { 0 };
         // What is promised in the place it goes to is given up with it, and not counted here: a little too strict.
-        self.check_commit(commit(new_len.saturating_sub(old_len)))?;
-        if request.to.is_none() {
+        self.check_commit(commit(if request.keep { new_len } else { new_len.saturating_sub(old_len) }))?;
+        if request.to.is_none() && !request.keep {
             let grown = old.end..old.start.checked_add(new_len).ok_or(MapError::NoMemory)?;
             if area.end == old.end && grown.end <= window().end && self.areas.is_free(grown.clone()) {
                 self.areas.insert(grown.start, Area { end: grown.end, ..area });
@@ -445,7 +506,9 @@ impl Space {
             None => self.areas.find_gap(new_len, window()).ok_or(MapError::NoMemory)?,
         };
         self.move_pages(old.start..old.start + old_len.min(new_len), start, area.protection)?;
-        self.clear(old);
+        if !request.keep {
+            self.clear(old);
+        }
         self.areas.insert(start, Area { end: start + new_len, ..area });
         self.committed += commit(new_len);
         Ok(start)
@@ -492,7 +555,7 @@ impl Space {
         if !self.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
         }
-        if image::holds_kernel(range.clone()) {
+        if image::holds_closed(range.clone()) {
             return Err(MapError::Denied);
         }
         if protection.execute

@@ -39,6 +39,10 @@ pub struct Thread {
     pub(super) notified: Notice,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
+    /// Address of the list of robust futexes that the thread holds (set_robust_list(2)); 0: none.
+    pub robust_list: AtomicU64,
+    /// It has given up what it held and is about to end.
+    pub exiting: AtomicBool,
     /// What os/linux keeps of signals.
     pub signals: SpinLock<ThreadSignals>,
     name: SpinLock<[u8; 16]>,
@@ -167,6 +171,8 @@ impl Thread {
             stopped_ns: AtomicU64::new(0),
             notified: Notice::new(),
             clear_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            exiting: AtomicBool::new(false),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new(name),
             cpu_ns: AtomicU64::new(0),

@@ -317,11 +317,14 @@ fn a_frame_is_free_when_no_cpu_remembers_it() {
             freed: AtomicU64::new(0),
         });
         let unmaps = on_other_cpu(&cpu, |cpu| {
-            cpu.page_table.store(0, Ordering::Relaxed);
-            cpu.tickets.request();
-            if cpu.idle.mask() & 1 == 0 {
-                cpu.interrupt.send();
-                wait_until(|| !cpu.tickets.is_behind());
+            // The first is for another page, and may still be under way when the second is asked for.
+            for entry in [1, 0] {
+                cpu.page_table.store(entry, Ordering::Relaxed);
+                cpu.tickets.request();
+                if cpu.idle.mask() & 1 == 0 {
+                    cpu.interrupt.send();
+                    wait_until(|| !cpu.tickets.is_behind());
+                }
             }
             cpu.frame.with_mut(drop);
             cpu.freed.store(1, Ordering::Relaxed);

@@ -2,9 +2,13 @@
 
 mod boot;
 mod counts;
+mod cpio;
 mod hello;
+mod linux;
 mod memory;
+mod micro;
 mod profile;
+mod program;
 mod soak;
 mod symbols;
 mod table;
@@ -26,6 +30,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Micro(micro::Micro),
     SoakBoot(soak::SoakBoot),
     Profile(profile::Profile),
 }
@@ -36,6 +41,7 @@ impl Bench {
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
+            Command::Micro(command) => command.run(),
             Command::SoakBoot(command) => command.run(),
             Command::Profile(command) => command.run(),
         }

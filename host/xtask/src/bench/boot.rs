@@ -1,7 +1,8 @@
 //! `cargo xtask bench boot`: what a boot costs, against the goals.
 
 use super::counts::{Counter, Counts};
-use super::hello::{self, Choice, Hello, Image};
+use super::hello::{self, Choice, Hello};
+use super::program::Image;
 use super::symbols::Symbols;
 use super::table::{Row, Table, Unit};
 use super::timing::{Subject, Summary, in_turns};
@@ -80,7 +81,7 @@ impl Boot {
                 "the host is busy (load {load} on {cpus} CPUs): of the times, only the CPU times mean something"
             ));
         }
-        table.notes.push("not measured yet: no_std hello, and the comparison with a Linux guest".to_owned());
+        table.notes.push("not measured yet: no_std hello".to_owned());
 
         println!("{table}");
         if let Some(path) = &self.json {

@@ -6,7 +6,7 @@ use super::program::Image;
 use super::symbols::Symbols;
 use super::table::{Row, Table, Unit};
 use super::timing::{Subject, Summary, in_turns};
-use super::{MACHINES, machine, memory};
+use super::{MACHINES, busy_host, machine, memory};
 use crate::{repo, setup};
 use anyhow::{Context, Result};
 use qemu::{Machine, floor};
@@ -73,13 +73,8 @@ impl Boot {
                 .notes
                 .push(format!("QEMU {major}.{minor}, TCG, one CPU, -cpu max; times: {} turns", self.runs));
         }
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok()).unwrap_or_default();
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        if load > 0.75 * cpus as f64 {
-            table.notes.push(format!(
-                "the host is busy (load {load} on {cpus} CPUs): of the times, only the CPU times mean something"
-            ));
+        if let Some(load) = busy_host() {
+            table.notes.push(format!("{load}: of the times, only the CPU times mean something"));
         }
         table.notes.push("not measured yet: no_std hello".to_owned());
 

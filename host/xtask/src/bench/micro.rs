@@ -62,7 +62,7 @@ const CASES: [Case; 23] = [
     case("box", "Box of 64 octets, made and dropped", Some(251)),
     case("vec", "Vec pushed to 1024 numbers", None),
     case("mutex", "Mutex, locked and unlocked", None),
-    case("mutex-contended", "Mutex held over a switch, another waits", None),
+    case("mutex-contended", "Mutex that another thread waits for", None),
     case("switch", "thread switch, there and back", Some(2_310)),
     case("condvar", "Condvar, there and back", None),
     case("channel", "channel, there and back", Some(5_580)),

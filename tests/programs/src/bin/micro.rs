@@ -150,21 +150,36 @@ fn mutex(sections: &mut Sections) {
     sections.repeat(2_000, || *black_box(&lock).lock().expect("fine") += 1);
 }
 
-/// The lock is held while the other thread runs, which finds it taken.
+/// The lock is held until the other thread waits for it, and the other one takes it before the next turn.
 fn mutex_contended(sections: &mut Sections) {
-    let (lock, stop) = (Mutex::new(0u64), AtomicBool::new(false));
-    let turn = || {
-        let mut guard = lock.lock().expect("fine");
-        *guard += 1;
-        thread::yield_now();
+    let (lock, stop) = (Mutex::new(()), AtomicBool::new(false));
+    let (held, tried, taken) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let reach = |counter: &AtomicU64, turn| {
+        while counter.load(Ordering::Acquire) != turn && !stop.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                turn();
+            for turn in 1.. {
+                reach(&held, turn);
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                tried.store(turn, Ordering::Release);
+                drop(lock.lock().expect("fine"));
+                taken.store(turn, Ordering::Release);
             }
         });
-        sections.repeat(500, turn);
+        let mut turn = 0;
+        sections.repeat(500, || {
+            turn += 1;
+            let guard = lock.lock().expect("fine");
+            held.store(turn, Ordering::Release);
+            reach(&tried, turn);
+            drop(guard);
+            reach(&taken, turn);
+        });
         stop.store(true, Ordering::Relaxed);
     });
 }
@@ -348,9 +363,11 @@ fn stay_on(cpu: u32) {
     unsafe { syscall(libc::SYS_sched_setaffinity as u64, [0, 8, &raw const mask as u64, 0, 0, 0]) };
 }
 
+/// The system call itself: what libc makes of it is no matter here.
 fn this_cpu() -> i32 {
-    // SAFETY: no precondition.
-    unsafe { libc::sched_getcpu() }
+    let mut cpu = 0u32;
+    call(number::GETCPU, [&raw mut cpu as u64, 0, 0, 0, 0, 0]);
+    cpu as i32
 }
 
 /// Wakes a thread on the other CPU, which wakes this one. Both halt meanwhile.

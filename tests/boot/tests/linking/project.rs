@@ -3,8 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use boot_tests::boot::everywhere;
-use boot_tests::{Boot, Image, linux, tool};
+use boot_tests::{Boot, Image, Machine, linux, tool};
 use tempfile::TempDir;
 
 /// A project with one program. Its folder goes with it.
@@ -48,7 +47,10 @@ impl Project {
         let profile = if profile == "dev" { "debug" } else { profile };
         let image = Image::at(&folder.join("target"), profile, self.name);
         assert_eq!(linux::run(&image, args, &[]), (stdout.to_owned(), status));
-        everywhere(&Boot::new(&image).args(args), status, |ended| assert_eq!(ended.programs(), stdout));
+        for machine in [Machine::Q35, Machine::Microvm] {
+            let ended = Boot::new(&image).machine(machine).args(args).expect(status);
+            assert_eq!(ended.programs(), stdout, "{machine}:\n{}", ended.console);
+        }
     }
 }
 

@@ -2,6 +2,10 @@
 
 use abi::boot_info::PhysRange;
 
+use alloc::vec::Vec;
+
+use sync::Once;
+
 use super::direct;
 use crate::arch::current::paging::{NoFrame, PAGE_SIZE, PageTables, Protection};
 use crate::arch::current::vdso;
@@ -68,8 +72,18 @@ fn program_headers() -> &'static [ProgramHeader] {
     unsafe { core::slice::from_raw_parts(first, usize::from(header.phnum)) }
 }
 
+/// The headers of what is loaded. Under isolation the program cannot change what the kernel goes by, so that they are copied at
+/// boot: those in the image are in a page that it may make writable.
+static SEGMENTS: Once<Vec<ProgramHeader>> = Once::new();
+
+/// Copies the headers, as soon as there is memory for it.
+pub(super) fn keep_segments() {
+    let _ = SEGMENTS.set(program_headers().to_vec());
+}
+
 fn segments() -> impl Iterator<Item = &'static ProgramHeader> {
-    program_headers().iter().filter(|header| header.kind == PT_LOAD)
+    let headers = SEGMENTS.get().map_or_else(program_headers, Vec::as_slice);
+    headers.iter().filter(|header| header.kind == PT_LOAD)
 }
 
 /// What the program's start needs.

@@ -107,6 +107,7 @@ pub struct MemoryUsage {
 }
 
 pub(super) fn init(tables: PageTables) {
+    image::keep_segments();
     let mut areas = Areas::new();
     for (range, protection) in image::areas() {
         areas.insert(range.start, Area::new(range.end, protection, Backing::Image, true));

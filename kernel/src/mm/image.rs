@@ -115,6 +115,12 @@ pub fn holds_closed(range: core::ops::Range<u64>) -> bool {
     range.start < data + PAGE_SIZE && data < range.end || holds_kernel(range)
 }
 
+/// Whether the kernel's sections have pages of their own. GNU ld, other than lld, drops the empty sections that see to it.
+pub fn kernel_has_own_pages() -> bool {
+    let aligned = |address: u64| address.is_multiple_of(PAGE_SIZE);
+    kernel_sections().into_iter().all(|(start, stop)| aligned(start) && aligned(stop))
+}
+
 #[cfg(includeos_metal)]
 fn kernel_sections() -> [(u64, u64); 4] {
     // The linker defines these for output sections whose names are C identifiers.

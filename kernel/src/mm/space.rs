@@ -338,7 +338,8 @@ impl Space {
             return Err(PageInError::Kernel);
         }
         let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
-        if area.backing == Backing::Image && image::holds_closed(address..address + 1) {
+        let page = address & !(PAGE_SIZE - 1);
+        if area.backing == Backing::Image && image::holds_closed(page..page + PAGE_SIZE) {
             return Err(PageInError::Kernel);
         }
         let protection = area.protection;
@@ -350,7 +351,6 @@ impl Space {
         if !allowed {
             return Err(PageInError::Protected);
         }
-        let page = address & !(PAGE_SIZE - 1);
         if self.tables.get(page).is_some_and(|entry| entry.frame().is_some()) {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
             return Ok(());

@@ -6,7 +6,7 @@ use abi::boot_info::BootInfo;
 use abi::cmdline::Settings;
 
 use crate::arch::current::tsc::{self, Clock};
-use crate::arch::current::{cpuid, fpu, gdt, lapic, percpu, syscall, vectors};
+use crate::arch::current::{cpuid, fpu, gdt, isolation, lapic, percpu, syscall, vectors};
 use crate::exit::refuse;
 use crate::machine::{acpi, clock, pvh};
 use crate::mm::{InitError, kstack};
@@ -60,6 +60,11 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         Err(_) => refuse(format_args!("command line: not UTF-8")),
     };
     log::set_level(settings.log.unwrap_or_default());
+    if settings.isolation.unwrap_or_default() {
+        // SAFETY: interrupts are masked, and there is neither a program nor another CPU.
+        unsafe { isolation::turn_on() };
+        mm::isolate();
+    }
     let Some(tsc_hz) = clock::tsc_hz(&settings, &features) else {
         refuse(format_args!("the clock's rate is unknown: pass tsc_hz= on the command line"))
     };
@@ -72,6 +77,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     // SAFETY: once on this CPU, before the program.
     unsafe {
         fpu::init(&features);
+        isolation::init_cpu(&features);
         syscall::init();
     }
     random::init(&features);

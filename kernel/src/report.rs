@@ -96,13 +96,18 @@ impl fmt::Display for What<'_> {
     }
 }
 
+/// A thread's name as text.
+pub(crate) fn text(name: &[u8; 16]) -> &str {
+    let name = name.split(|&octet| octet == 0).next().unwrap_or(&[]);
+    core::str::from_utf8(name).unwrap_or("?")
+}
+
 /// Reports a fault of the program and ends the image with 128 plus the signal's number.
 pub fn program_fault(frame: &TrapFrame, cause: Cause) -> ! {
     begin();
     let thread = sched::current();
     let name = thread.name();
-    let name = name.split(|&octet| octet == 0).next().unwrap_or(&[]);
-    let name = core::str::from_utf8(name).unwrap_or("?");
+    let name = text(&name);
     let what = What(frame, cause);
     let mut out = Writer;
     let _ = writeln!(out, "\n{PREFIX}program fault: {what} (thread {} \"{name}\")", thread.tid);

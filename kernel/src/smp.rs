@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use crate::arch::current::cpuid::CpuFeatures;
 use crate::arch::current::paging::STARTUP_PAGE;
 use crate::arch::current::percpu::{self, MAX_CPUS, PerCpu};
-use crate::arch::current::{fpu, gdt, lapic, syscall, trampoline, vectors};
+use crate::arch::current::{fpu, gdt, isolation, lapic, syscall, trampoline, vectors};
 use crate::machine::cpus;
 use crate::mm::kstack;
 use crate::{log, sched, time};
@@ -94,6 +94,7 @@ pub(crate) extern "C" fn ap_main(startup: &'static Startup) -> ! {
         gdt::load(cpu, startup.interrupt_stacks);
         vectors::use_idt();
         fpu::init(&startup.features);
+        isolation::init_cpu(&startup.features);
         syscall::init();
     }
     lapic::init_this_cpu();

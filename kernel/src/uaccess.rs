@@ -40,6 +40,7 @@ pub fn check_range(address: u64, len: u64) -> Result<(), Fault> {
 }
 
 fn check(address: u64, len: usize) -> Result<(), Fault> {
+    percpu::assert_in_section();
     check_range(address, len as u64)?;
     if mm::image::holds_kernel(address..address + len as u64) { Err(Fault) } else { Ok(()) }
 }

@@ -76,6 +76,7 @@ fn settings(image: &Image, options: &MachineOptions, backtrace: Backtrace) -> Se
         argv0: image.path.file_name().map(|name| name.to_string_lossy().into_owned()),
         env,
         log: options.log,
+        isolation: options.isolation.then_some(true),
         args: options.args.clone(),
         ..Settings::default()
     }

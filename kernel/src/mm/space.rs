@@ -7,6 +7,7 @@ use sync::SpinLock;
 use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::percpu;
 use crate::arch::current::tlb::{self, Gone};
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
@@ -124,7 +125,17 @@ pub(super) fn init(tables: PageTables) {
 }
 
 fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
+    percpu::assert_in_section();
     f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
+}
+
+/// Gives ring 3 what is the program's: its pages of the image now, and whatever is mapped for it from now on. Without this, all
+/// pages are ring 0's.
+pub fn isolate() {
+    with(|space| {
+        space.tables.open_to_ring_3();
+        image::isolate(&mut space.tables);
+    });
 }
 
 /// Prepares the address space for the program: its stack, and the limit of what may be promised, now that the kernel
@@ -326,6 +337,9 @@ impl Space {
             return Err(PageInError::Kernel);
         }
         let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
+        if area.backing == Backing::Image && image::holds_closed(address..address + 1) {
+            return Err(PageInError::Kernel);
+        }
         let protection = area.protection;
         let allowed = match access {
             Access::Read => protection.read,
@@ -541,7 +555,7 @@ impl Space {
         if !self.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
         }
-        if image::holds_kernel(range.clone()) {
+        if image::holds_closed(range.clone()) {
             return Err(MapError::Denied);
         }
         if protection.execute

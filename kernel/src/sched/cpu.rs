@@ -13,10 +13,11 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use sync::run_queue::{Place, RunQueue};
-use sync::{SpinLock, TimerQueue};
+use sync::{IdleSet, SpinLock, TimerQueue, Vectors};
 
 use super::thread::Thread;
 use super::timers::{self, Due};
+use super::watchdog::{self, Watch};
 use crate::arch::current::percpu::{self, PerCpu};
 use crate::arch::current::vectors::{self, TrapFrame};
 use crate::arch::current::{context, irq, lapic, tlb};
@@ -32,6 +33,8 @@ pub struct CpuSched {
     pub(super) rearm: AtomicBool,
     /// What runs when nobody is ready; a reference of its own.
     idle: AtomicPtr<Thread>,
+    /// Whether the CPU gets on.
+    pub(super) watch: Watch,
     /// The thread that was switched away from, with the reference of `PerCpu::current`.
     left: AtomicPtr<Thread>,
 }
@@ -45,6 +48,7 @@ impl CpuSched {
             ready: AtomicUsize::new(0),
             rearm: AtomicBool::new(false),
             idle: AtomicPtr::new(null_mut()),
+            watch: Watch::new(),
             left: AtomicPtr::new(null_mut()),
         }
     }
@@ -61,9 +65,10 @@ impl Default for CpuSched {
     }
 }
 
-/// CPUs that run threads, and those of them that have nobody to run, a bit a CPU.
+/// CPUs that run threads, a bit a CPU.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
-static IDLE: AtomicU64 = AtomicU64::new(0);
+/// Those of them that have nobody to run.
+static IDLE: IdleSet = IdleSet::new();
 
 /// CPUs that run threads, a bit a CPU.
 pub fn online_mask() -> u64 {
@@ -77,7 +82,7 @@ pub fn cpu_count() -> u32 {
 
 /// CPUs that are idle at this moment, a bit a CPU.
 pub fn idle_mask() -> u64 {
-    IDLE.load(Ordering::SeqCst)
+    IDLE.mask()
 }
 
 /// Number of this CPU.
@@ -100,6 +105,7 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
 }
 
 fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
+    percpu::assert_in_section();
     let now = time::now_ns();
     let mut queue = cpu.sched.queue.lock();
     // Before the parameters are read: see `policy::apply`.
@@ -110,9 +116,11 @@ fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     let alone = queue.len() == 1;
     drop(queue);
     if core::ptr::eq(cpu, percpu::this()) {
-        let flag = if preempts { &cpu.resched } else { &cpu.sched.rearm };
-        flag.store(true, Ordering::Relaxed);
-    } else if IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst) & cpu.bit() != 0 {
+        match preempts {
+            true => cpu.pending.set_resched(),
+            false => cpu.sched.rearm.store(true, Ordering::Relaxed),
+        }
+    } else if IDLE.claim(cpu.bit()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     } else if preempts || alone {
         // The first one behind the running thread: that one's turn ends now, and its CPU's timer must be set.
@@ -147,8 +155,7 @@ fn least_loaded(mask: u64) -> &'static PerCpu {
 
 /// Has a CPU look for a better thread to run as soon as it can.
 pub(super) fn kick(cpu: &PerCpu) {
-    let asked = cpu.resched.swap(true, Ordering::SeqCst);
-    if !asked && !core::ptr::eq(cpu, percpu::this()) {
+    if cpu.pending.request_resched() && !core::ptr::eq(cpu, percpu::this()) {
         lapic::send_ipi(cpu, vectors::RESCHEDULE);
     }
 }
@@ -175,8 +182,9 @@ pub fn yield_now() {
 
 /// Chooses the next thread and switches to it. The current one goes on, later, if it is neither waiting nor ended.
 pub(super) fn schedule() {
+    percpu::assert_in_section();
     let cpu = percpu::this();
-    cpu.resched.store(false, Ordering::SeqCst);
+    cpu.pending.begin_resched();
     let from = cpu.current_thread();
     let Some(to) = next_thread(cpu, from) else { return };
     if let Some(stack) = &to.stack {
@@ -312,19 +320,34 @@ pub fn leave_section() {
     loop {
         irq::disable();
         let cpu = percpu::this();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
+        cpu.sched.watch.note_left();
+        let Some(vectors) = cpu.pending.take() else {
             if cpu.sched.rearm.load(Ordering::Relaxed) {
                 arm_timer(cpu);
             }
             return;
-        }
+        };
         irq::enable();
-        handle(cpu, pending);
-        if cpu.resched.load(Ordering::Relaxed) {
+        handle(cpu, vectors);
+        if cpu.pending.needs_resched() {
             schedule();
         }
     }
+}
+
+/// For long work in a kernel section, at a place where no lock is held: does what came up and lets others run. Returns
+/// whether the thread was notified: the work should come to an end.
+pub fn breathe() -> bool {
+    let cpu = percpu::this();
+    cpu.sched.watch.note_left();
+    if let Some(vectors) = cpu.pending.take() {
+        handle(cpu, vectors);
+        arm_timer(cpu);
+        if cpu.pending.needs_resched() {
+            schedule();
+        }
+    }
+    percpu::this().current_thread().notified.is_left()
 }
 
 /// The idle thread's life.
@@ -332,40 +355,42 @@ pub fn idle() -> ! {
     let cpu = percpu::this();
     loop {
         irq::disable();
-        let pending = cpu.take_pending();
-        if pending == [0; 4] && !cpu.resched.load(Ordering::SeqCst) {
-            // Announced before the last look: who adds a thread that may run here after it sees the bit and sends an interrupt.
-            IDLE.fetch_or(cpu.bit(), Ordering::SeqCst);
-            if cpu.sched.ready.load(Ordering::SeqCst) == 0
-                && let Some(stolen) = steal(cpu)
-            {
-                enqueue_on(cpu, stolen);
-            }
-            let halts = cpu.sched.ready.load(Ordering::SeqCst) == 0;
-            if halts {
+        let vectors = cpu.pending.take();
+        if vectors.is_none() {
+            let halt = || {
                 arm_timer(cpu);
                 irq::enable_and_halt();
-            }
-            IDLE.fetch_and(!cpu.bit(), Ordering::SeqCst);
+            };
+            let halted = IDLE.halt_unless(cpu.bit(), || find_work(cpu), halt);
             tlb::catch_up(cpu);
-            if halts {
+            if halted {
                 continue;
             }
         }
         irq::enable();
-        handle(cpu, pending);
+        handle(cpu, vectors.unwrap_or_default());
         schedule();
     }
 }
 
+/// Whether somebody is ready here, or on another CPU and comes here.
+fn find_work(cpu: &'static PerCpu) -> bool {
+    let is_ready = || cpu.sched.ready.load(Ordering::SeqCst) != 0;
+    if !is_ready()
+        && let Some(stolen) = steal(cpu)
+    {
+        enqueue_on(cpu, stolen);
+    }
+    is_ready()
+}
+
 /// Handles the vectors that came.
-fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
-    let came = |vector: u8| pending[usize::from(vector / 64)] & 1 << (vector % 64) != 0;
-    if came(vectors::TIMER) {
+fn handle(cpu: &'static PerCpu, came: Vectors) {
+    if came.contains(vectors::TIMER) {
         lapic::fired();
         on_timer(cpu);
     }
-    if came(vectors::CONSOLE) {
+    if came.contains(vectors::CONSOLE) {
         console::on_interrupt();
     }
 }
@@ -374,9 +399,10 @@ fn handle(cpu: &'static PerCpu, pending: [u64; 4]) {
 fn on_timer(cpu: &'static PerCpu) {
     let now = time::now_ns();
     timers::expire(cpu, now);
+    watchdog::look(cpu, now);
     if cpu.sched.queue.lock().turn_ends().is_some_and(|end| end <= now) {
         give_away(cpu);
-        cpu.resched.store(true, Ordering::Relaxed);
+        cpu.pending.set_resched();
     }
     cpu.sched.rearm.store(true, Ordering::Relaxed);
 }
@@ -386,8 +412,9 @@ fn arm_timer(cpu: &PerCpu) {
     cpu.sched.rearm.store(false, Ordering::Relaxed);
     let first = cpu.sched.timers.lock().next();
     let turn = cpu.sched.queue.lock().turn_ends();
+    let look = if cpu.current_thread().is_idle() { watchdog::next_look(cpu, time::now_ns()) } else { None };
     // With nothing to wait for, a timer that is still set fires once for nothing; stopping it would cost an exit.
-    if let Some(next) = first.into_iter().chain(turn).min() {
+    if let Some(next) = first.into_iter().chain(turn).chain(look).min() {
         time::arm_timer(next);
     }
 }

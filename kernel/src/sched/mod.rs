@@ -10,6 +10,7 @@ mod policy;
 pub mod thread;
 mod timers;
 mod wait;
+mod watchdog;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,7 +29,8 @@ use crate::mm::kstack::{self, KernelStack};
 
 pub(crate) use cpu::thread_started;
 pub use cpu::{
-    CpuSched, cpu_count, cpu_time_ns, idle, idle_mask, leave_section, online_mask, this_cpu, yield_now,
+    CpuSched, breathe, cpu_count, cpu_time_ns, idle, idle_mask, leave_section, online_mask, this_cpu,
+    yield_now,
 };
 pub use policy::{NoCpu, Policy, affinity, inherit, policy, real_time_priority, set_affinity, set_policy};
 pub use timers::{CallHandle, call_at, cancel_call};
@@ -89,6 +91,11 @@ pub fn process_cpu_time_ns() -> u64 {
 /// The first thread for which `f` holds.
 pub fn find_thread(f: impl Fn(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
     THREADS.lock().iter().find(|&thread| f(thread)).cloned()
+}
+
+/// As [`find_thread`], without waiting for the table's lock.
+fn try_find_thread(f: impl Fn(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
+    THREADS.try_lock()?.iter().find(|&thread| f(thread)).cloned()
 }
 
 /// Calls `f` for each thread.

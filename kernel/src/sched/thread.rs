@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use sync::SpinLock;
 use sync::park::Park;
 use sync::run_queue::{Place, lag_after_sleep};
+use sync::{Notice, SpinLock};
 
 use super::policy::Parameters;
 use crate::arch::current::context::Context;
@@ -36,7 +36,7 @@ pub struct Thread {
     /// When it was last switched away from.
     pub(super) stopped_ns: AtomicU64,
     /// There is something to look at before the program goes on: a signal, most likely.
-    pub(super) notified: AtomicBool,
+    pub(super) notified: Notice,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
     /// Address of the list of robust futexes that the thread holds (set_robust_list(2)); 0: none.
@@ -85,12 +85,13 @@ impl PendingSignals {
     /// Adds a signal. Below `queued_from` a signal that is pending already is not added again (signal(7)).
     ///
     /// # Errors
-    /// [`QueueFull`] beyond `max` signals.
+    /// [`QueueFull`] beyond `max` signals, of those that are queued; no memory.
     pub fn add(&mut self, info: SignalInfo, queued_from: u8, max: usize) -> Result<(), QueueFull> {
-        if info.signal < queued_from && self.set() & 1 << (info.signal - 1) != 0 {
+        let is_queued = info.signal >= queued_from;
+        if !is_queued && self.set() & 1 << (info.signal - 1) != 0 {
             return Ok(());
         }
-        if self.infos.len() >= max || self.infos.try_reserve(1).is_err() {
+        if is_queued && self.infos.len() >= max || self.infos.try_reserve(1).is_err() {
             return Err(QueueFull);
         }
         self.infos.push(info);
@@ -169,7 +170,7 @@ impl Thread {
             lag: AtomicI64::new(0),
             goes_to_front: AtomicBool::new(false),
             stopped_ns: AtomicU64::new(0),
-            notified: AtomicBool::new(false),
+            notified: Notice::new(),
             clear_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             exiting: AtomicBool::new(false),
@@ -239,6 +240,8 @@ mod tests {
         assert!(pending.take(!(1 << 9)).is_none());
         pending.add(info(64, 0), 32, 2).unwrap();
         assert_eq!(pending.add(info(64, 0), 32, 2), Err(QueueFull));
+        assert_eq!(pending.add(info(11, 0), 32, 2), Ok(()), "there are at most 31 of those that merge");
+        pending.remove(1 << 10);
         pending.remove(1 << 9);
         assert_eq!(pending.take(!0).map(|info| info.signal), Some(64));
         assert!(pending.take(!0).is_none());

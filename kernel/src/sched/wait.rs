@@ -4,7 +4,6 @@
 //! that comes late does not end a later wait: a waiter names one wait of one thread.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use sync::park::{Found, WaitNumber};
 
@@ -45,8 +44,8 @@ pub fn prepare_wait() -> Waiter {
 /// The caller takes the waiter out of wherever it put it, if the waker did not.
 pub fn wait(deadline_ns: Option<u64>) -> Wake {
     let thread = current();
-    // Sequentially consistent, as is the announcement before it: see `notify`.
-    if thread.notified.load(Ordering::SeqCst) && thread.park.cancel() {
+    // `sync::Notice`, rule 2.
+    if thread.notified.is_left() && thread.park.cancel() {
         return Wake::Notified;
     }
     let timer = deadline_ns.map(|deadline| timers::start(deadline, &thread));
@@ -83,8 +82,8 @@ pub(super) fn announced(thread: &Arc<Thread>) -> Waiter {
 
 /// Has a thread look at what came up for it before its program goes on, and ends its wait.
 pub fn notify(thread: &Arc<Thread>) {
-    // Either the thread sees the notice after it has announced its wait, or we see the announcement.
-    thread.notified.store(true, Ordering::SeqCst);
+    // `sync::Notice`, rule 1.
+    thread.notified.leave();
     if !end_wait(thread, None, Wake::Notified) {
         kick_running(thread);
     }
@@ -93,8 +92,7 @@ pub fn notify(thread: &Arc<Thread>) {
 /// Whether the current thread was notified; it is not any more. Whoever sleeps on after [`Wake::Notified`] calls this first and
 /// looks for the reason after, so that a later one is not lost.
 pub fn take_notified() -> bool {
-    let notified = &percpu::this().current_thread().notified;
-    notified.load(Ordering::Acquire) && notified.swap(false, Ordering::AcqRel)
+    percpu::this().current_thread().notified.take()
 }
 
 fn end_wait(thread: &Arc<Thread>, number: Option<WaitNumber>, reason: Wake) -> bool {

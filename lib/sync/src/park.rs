@@ -13,7 +13,7 @@
 //! From 2 and 3: a thread is in a run queue only with its registers saved, in one queue, once. The model in
 //! `tests/loom.rs` checks it.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, const_fn};
 
 const STATE: u64 = 0b11;
 const RUNNING: u64 = 0;
@@ -61,10 +61,12 @@ fn ended(word: u64, reason: Wake) -> u64 {
 pub struct Park(AtomicU64);
 
 impl Park {
-    /// A thread that runs, or is about to.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(AtomicU64::new(RUNNING))
+    const_fn! {
+        /// A thread that runs, or is about to.
+        #[must_use]
+        pub fn new() -> Self {
+            Self(AtomicU64::new(RUNNING))
+        }
     }
 
     /// Announces a wait, by the thread itself. From here on a wake-up with this number ends it.
@@ -85,6 +87,12 @@ impl Park {
     /// The number of the present wait, or of the last one.
     pub fn number(&self) -> WaitNumber {
         WaitNumber(self.0.load(Ordering::Relaxed) >> WAIT_SHIFT)
+    }
+
+    /// Whether the wait `number` is on: nobody has ended it.
+    pub fn is_waiting(&self, number: WaitNumber) -> bool {
+        let word = self.0.load(Ordering::Acquire);
+        matches!(word & STATE, ANNOUNCED | PARKED) && word >> WAIT_SHIFT == number.0
     }
 
     /// Whether the thread neither waits nor has ended.

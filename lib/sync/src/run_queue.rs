@@ -176,8 +176,9 @@ impl<T> RunQueue<T> {
         running.charged_ns += elapsed;
         running.used_ns += elapsed;
         if let Class::Fair { weight, .. } = running.class {
-            let weighted = u128::from(elapsed) * u128::from(NICE_0_WEIGHT) / u128::from(weight.max(1));
-            running.virtual_ns = running.virtual_ns.saturating_add(weighted as u64);
+            // Nobody runs for 13 days in one go, and 128-bit division would be a library routine.
+            let weighted = elapsed.min(1 << 50) * u64::from(NICE_0_WEIGHT) / u64::from(weight.max(1));
+            running.virtual_ns = running.virtual_ns.saturating_add(weighted);
             let least = match self.heap.peek() {
                 Some(first) if first.is_fair() => running.virtual_ns.min(first.virtual_ns()),
                 // Fair ones stand behind real-time ones in the heap; the floor waits until they are at its top.
@@ -195,6 +196,7 @@ impl<T> RunQueue<T> {
         let Some(first) = self.heap.peek() else {
             if let Some(running) = &mut self.running {
                 running.slice_end_ns = now_ns + SLICE_NS;
+                running.yielded = false;
             }
             return false;
         };

@@ -39,6 +39,10 @@ pub fn write(fd: i32, buf: u64, count: usize) -> Result {
         }
         console::write(part);
         done += part.len();
+        // A signal ends what is long.
+        if sched::breathe() {
+            break;
+        }
     }
     Ok(done as u64)
 }

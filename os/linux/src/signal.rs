@@ -354,6 +354,7 @@ pub fn rt_sigaction(signal: i32, act: u64, old: u64, size: usize) -> Result {
         // What is pending and ignored now is forgotten (signal(7)).
         PROCESS.lock().remove(bit(signal));
         sched::for_each_thread(|thread| thread.signals.lock().pending.remove(bit(signal)));
+        timer::on_forgotten(signal);
     }
     if old != 0 {
         uaccess::write(old, [before.handler, before.flags, before.restorer, before.mask])?;
@@ -636,16 +637,17 @@ pub fn rt_sigreturn(frame: &mut TrapFrame) -> Result {
                 signals.alt_stack = alt_stack;
             }
             drop(signals);
+            if !frame::is_canonical(frame.rip) {
+                // The CPU would refuse to go there.
+                frame.vector = VECTOR_GP;
+                frame.error = 0;
+                linux_fault(frame, Cause::Exception);
+            }
             notify_if_pending(&thread);
             // The caller writes the result to rax, which is the interrupted code's.
             Ok(frame.rax)
         }
-        Err(frame::PopError::Target) => {
-            // The CPU would refuse to go there; the registers are those that the handler left.
-            frame.vector = VECTOR_GP;
-            report::program_fault(frame, Cause::Exception)
-        }
-        Err(frame::PopError::Frame) => {
+        Err(frame::NoFrame) => {
             log!(Error, "sigreturn without a signal frame on the stack");
             end_by(SIGSEGV)
         }

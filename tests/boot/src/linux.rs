@@ -32,9 +32,14 @@ pub fn same_status(image: &Image, args: &[&str]) {
 /// `kernels` is what the kernel itself may say.
 #[track_caller]
 pub fn same(image: &Image, args: &[&str], env: &[&str], kernels: &[&str]) {
-    let (expected, status) = run(image, args, env);
+    same_by(&Boot::new(image).args(args).env(env), run(image, args, env), kernels);
+}
+
+/// As [`same`], for a machine that was set up, and what the program printed and its status under Linux.
+#[track_caller]
+pub fn same_by(boot: &Boot, (expected, status): (String, u8), kernels: &[&str]) {
     assert!(!expected.is_empty(), "a program that says nothing shows nothing");
-    on_any_number_of_cpus(&Boot::new(image).args(args).env(env), status, |ended| {
+    on_any_number_of_cpus(boot, status, |ended| {
         assert_eq!(ended.programs(), expected);
         let unexpected: Vec<_> = ended.kernels().into_iter().filter(|line| !kernels.contains(line)).collect();
         assert!(unexpected.is_empty(), "{unexpected:?}");

@@ -9,6 +9,7 @@ pub mod fpu;
 pub mod gdt;
 pub mod ioapic;
 pub mod irq;
+pub mod isolation;
 pub mod lapic;
 #[cfg(includeos_metal)]
 mod mem;

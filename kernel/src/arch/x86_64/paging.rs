@@ -46,6 +46,7 @@ impl Protection {
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
 const NO_CACHE: u64 = 1 << 4 | 1 << 3;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
@@ -61,15 +62,15 @@ impl Entry {
         (self.0 & PRESENT != 0).then_some(self.0 & ADDRESS)
     }
 
-    /// An entry that maps `frame`. A protection without `read` maps nothing.
-    fn new(frame: u64, protection: Protection) -> Self {
+    /// An entry that maps `frame`; `user`: [`USER`] for ring 3, or 0. A protection without `read` maps nothing.
+    fn new(frame: u64, protection: Protection, user: u64) -> Self {
         if !(protection.read || protection.write || protection.execute) {
             // The frame stays recorded, so that its content is kept until it may be read again.
             return Self(frame | NO_EXECUTE);
         }
         let write = if protection.write { WRITE } else { 0 };
         let execute = if protection.execute { 0 } else { NO_EXECUTE };
-        Self(frame | PRESENT | write | execute)
+        Self(frame | PRESENT | user | write | execute)
     }
 
     /// The frame this entry holds, mapped now or kept under `PROT_NONE`.
@@ -81,6 +82,8 @@ impl Entry {
 /// The tables in use: one set for the whole machine.
 pub struct PageTables {
     pml4: u64,
+    /// What the entries of the low half get besides: [`USER`] if the program is at ring 3.
+    user: u64,
 }
 
 /// A page-table page could not be allocated.
@@ -93,7 +96,17 @@ impl PageTables {
     /// # Safety
     /// Called once: the value is what owns the tables.
     pub unsafe fn current() -> Self {
-        Self { pml4: cpu::cr3() }
+        Self { pml4: cpu::cr3(), user: 0 }
+    }
+
+    /// Has ring 3 use what is mapped in the low half from now on.
+    pub fn open_to_ring_3(&mut self) {
+        self.user = USER;
+    }
+
+    /// What an entry for `address` gets besides its protection.
+    fn user(&self, address: u64) -> u64 {
+        if address < LOW_END { self.user } else { 0 }
     }
 
     fn table(physical: u64) -> *mut [u64; 512] {
@@ -111,7 +124,9 @@ impl PageTables {
                 if !make {
                     return Ok(None);
                 }
-                *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE;
+                // The last level decides; the others let the low half's pages be ring 3's.
+                let user = if address < LOW_END { USER } else { 0 };
+                *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE | user;
             }
             debug_assert!(*entry & LARGE == 0, "a large page has no table below it");
             table = *entry & ADDRESS;
@@ -138,7 +153,7 @@ impl PageTables {
     pub unsafe fn map(&mut self, address: u64, frame: u64, protection: Protection) -> Result<(), NoFrame> {
         let entry = self.entry(address, true)?.ok_or(NoFrame)?;
         // SAFETY: `entry` points into a live table.
-        let before = unsafe { entry.replace(Entry::new(frame, protection).0) };
+        let before = unsafe { entry.replace(Entry::new(frame, protection, self.user(address)).0) };
         if before & PRESENT != 0 {
             cpu::invlpg(address);
         }
@@ -161,7 +176,7 @@ impl PageTables {
             while page < table_end {
                 // SAFETY: `entry` stays inside the table, which ends with `table_end` or after.
                 unsafe {
-                    entry.write(Entry::new(page, protection).0);
+                    entry.write(Entry::new(page, protection, self.user(page)).0);
                     entry = entry.add(1);
                 }
                 page += PAGE_SIZE;
@@ -203,7 +218,7 @@ impl PageTables {
         unsafe {
             let before = entry.read();
             let Some(frame) = Entry(before).held_frame() else { return false };
-            let after = Entry::new(frame, protection).0;
+            let after = Entry::new(frame, protection, self.user(address)).0;
             entry.write(after);
             cpu::invlpg(address);
             // What both bits stand for is a right, but for the last one, which forbids.

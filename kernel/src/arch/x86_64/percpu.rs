@@ -3,7 +3,9 @@
 use alloc::sync::Arc;
 use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use sync::{FlushTickets, PendingWork};
 
 use super::gdt::{Gdt, Tss};
 use crate::sched::CpuSched;
@@ -11,8 +13,8 @@ use crate::sched::thread::Thread;
 
 /// What belongs to one CPU. The entry assembly knows the first fields by their offsets below.
 ///
-/// Everything is atomic because a handler on the same CPU may look at any moment; other CPUs write `resched`,
-/// `tlb_requested` and what is behind the scheduler's locks.
+/// Everything is atomic because a handler on the same CPU may look at any moment; other CPUs write `pending`, `tlb` and what
+/// is behind the scheduler's locks.
 #[repr(C, align(64))]
 pub struct PerCpu {
     this: AtomicPtr<PerCpu>,
@@ -30,14 +32,10 @@ pub struct PerCpu {
     pub timer_armed: AtomicU64,
     /// Address of the xAPIC's EOI register; null: x2APIC.
     pub lapic_eoi: AtomicPtr<u32>,
-    /// Vectors that came and were not handled yet.
-    pub pending: [AtomicU64; 4],
-    /// Flushes of the translations that were asked for, and up to which they were done.
-    pub tlb_requested: AtomicU64,
-    /// See `tlb_requested`.
-    pub tlb_done: AtomicU64,
-    /// The scheduler should run when the outermost section is left.
-    pub resched: AtomicBool,
+    /// What is done before the outermost section is left.
+    pub pending: PendingWork,
+    /// Flushes of the translations.
+    pub tlb: FlushTickets,
     /// The thread that runs; stands for a reference to it.
     pub current: AtomicPtr<Thread>,
     /// The scheduler's part.
@@ -52,9 +50,9 @@ pub(super) const KSTACK_TOP: usize = offset_of!(PerCpu, kstack_top);
 pub(super) const SCRATCH: usize = offset_of!(PerCpu, scratch);
 pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
 pub(super) const LAPIC_EOI: usize = offset_of!(PerCpu, lapic_eoi);
-pub(super) const PENDING: usize = offset_of!(PerCpu, pending);
-pub(super) const TLB_REQUESTED: usize = offset_of!(PerCpu, tlb_requested);
-pub(super) const TLB_DONE: usize = offset_of!(PerCpu, tlb_done);
+pub(super) const PENDING: usize = offset_of!(PerCpu, pending) + PendingWork::VECTORS;
+pub(super) const TLB_REQUESTED: usize = offset_of!(PerCpu, tlb) + FlushTickets::REQUESTED;
+pub(super) const TLB_DONE: usize = offset_of!(PerCpu, tlb) + FlushTickets::DONE;
 
 impl PerCpu {
     /// Data for a CPU that is not running yet.
@@ -68,10 +66,8 @@ impl PerCpu {
             apic_id: AtomicU32::new(0),
             timer_armed: AtomicU64::new(0),
             lapic_eoi: AtomicPtr::new(core::ptr::null_mut()),
-            pending: [const { AtomicU64::new(0) }; 4],
-            tlb_requested: AtomicU64::new(0),
-            tlb_done: AtomicU64::new(0),
-            resched: AtomicBool::new(false),
+            pending: PendingWork::new(),
+            tlb: FlushTickets::new(),
             current: AtomicPtr::new(core::ptr::null_mut()),
             sched: CpuSched::new(),
             uaccess_fault: AtomicU64::new(0),
@@ -101,18 +97,17 @@ impl PerCpu {
     pub fn is_current(&self, thread: &Arc<Thread>) -> bool {
         core::ptr::eq(self.current.load(Ordering::SeqCst), Arc::as_ptr(thread))
     }
-
-    /// Takes the vectors that came since the last call.
-    pub fn take_pending(&self) -> [u64; 4] {
-        // The plain look first: a swap locks the bus, and mostly there is nothing.
-        self.pending.each_ref().map(|word| match word.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => word.swap(0, Ordering::AcqRel),
-        })
-    }
 }
 
 static BOOT_CPU: PerCpu = PerCpu::new(0);
+
+/// In a checked build, that this code runs in a kernel section: where it may touch run queues, heap and tables.
+#[inline]
+pub fn assert_in_section() {
+    if cfg!(all(includeos_metal, debug_assertions)) {
+        assert!(this().depth.load(Ordering::Relaxed) > 0, "outside of a kernel section");
+    }
+}
 
 /// Most CPUs that are used: sets of them are one word.
 pub const MAX_CPUS: usize = 64;

@@ -2,9 +2,8 @@
 //!
 //! Who takes a right away or unmaps a page changes the tables, calls [`shoot_down`], and only then uses the frame for
 //! something else. The interrupted CPU flushes in its handler (`vectors`), also inside a kernel section: it may be waiting for
-//! a lock that the caller holds. An idle CPU is not disturbed: it flushes before it runs a thread again.
-
-use core::sync::atomic::Ordering;
+//! a lock that the caller holds. An idle CPU is not disturbed: it flushes before it runs a thread again. The protocol is
+//! [`sync::FlushTickets`].
 
 use super::percpu::{self, PerCpu};
 use super::{cpu, lapic, vectors};
@@ -36,8 +35,7 @@ pub fn shoot_down(gone: Gone) {
     let this = percpu::this();
     let mut waited_for = 0;
     for other in percpu::all().filter(|other| !core::ptr::eq(*other, this)) {
-        // Sequentially consistent, as in `catch_up`: either we see it idle and it sees the request, or it gets the interrupt.
-        other.tlb_requested.fetch_add(1, Ordering::SeqCst);
+        other.tlb.request();
         if gone == Gone::Tables || sched::idle_mask() & other.bit() == 0 {
             waited_for |= other.bit();
             lapic::send_ipi(other, vectors::TLB);
@@ -46,7 +44,7 @@ pub fn shoot_down(gone: Gone) {
     let started = time::now_ns();
     for other in percpu::all().filter(|other| waited_for & other.bit() != 0) {
         let mut named = false;
-        while is_behind(other) {
+        while other.tlb.is_behind() {
             core::hint::spin_loop();
             if !named && time::now_ns() - started > PATIENCE_NS {
                 named = true;
@@ -56,17 +54,9 @@ pub fn shoot_down(gone: Gone) {
     }
 }
 
-fn is_behind(cpu: &PerCpu) -> bool {
-    cpu.tlb_done.load(Ordering::Acquire) != cpu.tlb_requested.load(Ordering::SeqCst)
-}
-
 /// By a CPU that was idle, after it has said that it no longer is: does what it was not interrupted for.
 pub fn catch_up(cpu: &PerCpu) {
-    let requested = cpu.tlb_requested.load(Ordering::SeqCst);
-    if cpu.tlb_done.load(Ordering::Relaxed) != requested {
-        flush_this_cpu();
-        cpu.tlb_done.store(requested, Ordering::Release);
-    }
+    cpu.tlb.catch_up(flush_this_cpu);
 }
 
 fn flush_this_cpu() {

@@ -1,6 +1,7 @@
 //! The routines that touch program memory.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 global_asm!(
     ".section .text.uaccess,\"ax\",@progbits",
@@ -55,14 +56,40 @@ global_asm!(
     "includeos_user_compare_exchange_fixup:",
     "mov eax, 1",
     "ret",
+    // The same where the program's pages are closed to the kernel otherwise (SMAP, SDM vol. 3 § 5.6): RFLAGS.AC opens them.
+    ".globl includeos_user_copy_smap",
+    "includeos_user_copy_smap:",
+    "stac",
+    "call includeos_user_copy",
+    "clac",
+    "ret",
+    ".globl includeos_user_compare_exchange_smap",
+    "includeos_user_compare_exchange_smap:",
+    "stac",
+    "call includeos_user_compare_exchange",
+    "clac",
+    "ret",
     ".text",
 );
 
 unsafe extern "C" {
-    fn includeos_user_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    fn includeos_user_copy();
     fn includeos_user_copy_fixup();
-    fn includeos_user_compare_exchange(word: *mut u32, old: u32, new: u32, found: *mut u32) -> u32;
+    fn includeos_user_copy_smap();
+    fn includeos_user_compare_exchange();
     fn includeos_user_compare_exchange_fixup();
+    fn includeos_user_compare_exchange_smap();
+}
+
+/// The routines of this machine.
+static COPY: AtomicPtr<()> = AtomicPtr::new(includeos_user_copy as *const () as *mut ());
+static COMPARE_EXCHANGE: AtomicPtr<()> =
+    AtomicPtr::new(includeos_user_compare_exchange as *const () as *mut ());
+
+/// Has the routines open the program's pages: SMAP is about to be turned on.
+pub(super) fn use_smap() {
+    COPY.store(includeos_user_copy_smap as *const () as *mut (), Ordering::Relaxed);
+    COMPARE_EXCHANGE.store(includeos_user_compare_exchange_smap as *const () as *mut (), Ordering::Relaxed);
 }
 
 /// Copies until done or until a page is missing; returns the octets not copied. After a fault the faulting address is
@@ -72,8 +99,14 @@ unsafe extern "C" {
 /// Whatever lies at the kernel's side of the copy is valid for it; the other side is program memory, mapped or not.
 #[inline]
 pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
-    // SAFETY: the caller's promise; a fault on the program's side goes on at the fix-up.
-    unsafe { includeos_user_copy(to, from, len) }
+    let left;
+    // SAFETY: the caller's promise; a fault on the program's side goes on at the fix-up. Both routines change the registers
+    // that are named here and no other.
+    unsafe {
+        asm!("call qword ptr [rip + {copy}]", copy = sym COPY, inout("rdi") to => _, inout("rsi") from => _,
+            inout("rdx") len => _, lateout("rax") left, out("xmm0") _);
+    }
+    left
 }
 
 /// Writes `new` where `old` is, in one step, as a full barrier; returns what was there. `None`: the page is missing, or may
@@ -83,9 +116,14 @@ pub unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
 /// `word` is program memory, mapped or not, at a multiple of 4.
 #[inline]
 pub unsafe fn compare_exchange(word: *mut u32, old: u32, new: u32) -> Option<u32> {
-    let mut found = 0;
-    // SAFETY: the caller's promise; a fault on the program's side goes on at the fix-up. `found` is ours.
-    let fault = unsafe { includeos_user_compare_exchange(word, old, new, &mut found) };
+    let mut found = 0u32;
+    let fault: u32;
+    // SAFETY: the caller's promise; a fault on the program's side goes on at the fix-up. `found` is ours. Both routines change
+    // eax and no other register.
+    unsafe {
+        asm!("call qword ptr [rip + {routine}]", routine = sym COMPARE_EXCHANGE, in("rdi") word, in("esi") old,
+            in("edx") new, in("rcx") &raw mut found, lateout("eax") fault);
+    }
     (fault == 0).then_some(found)
 }
 

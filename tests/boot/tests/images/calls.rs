@@ -65,9 +65,10 @@ fn random_calls_do_not_end_the_kernel() {
     for (seed, machine, cpus) in
         [(1, Machine::Q35, 1), (2, Machine::Microvm, 2), (3, Machine::Q35, 4), (4, Machine::Microvm, 1)]
     {
+        let isolation = seed % 2 == 0;
         let args: Vec<String> = [seed, 20_000].iter().chain(&numbers).map(u64::to_string).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let ended = Boot::new(&image).args(&args).machine(machine).cpus(cpus).run();
+        let ended = Boot::new(&image).args(&args).machine(machine).cpus(cpus).isolation(isolation).run();
         let Outcome::Exited(status) = ended.outcome else {
             panic!("{:?}:\n{}", ended.outcome, ended.console)
         };

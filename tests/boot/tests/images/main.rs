@@ -3,6 +3,7 @@
 mod calls;
 mod exits;
 mod faults;
+mod isolation;
 mod machines;
 mod memory;
 mod object;

@@ -156,7 +156,8 @@ impl Worker {
         outside_the_image(match self.below(6) {
             0 => 0,
             1 => KERNEL_HALF + self.below(1 << 46),
-            2 => END - self.below(2) * self.below(PAGE),
+            // Just below is the main thread's stack.
+            2 => END + self.below(2) * self.below(PAGE),
             3 => u64::MAX - self.below(2 * PAGE),
             4 => 1 << self.below(64),
             _ => 0x1000_0000_0000 + self.below(PAGE),

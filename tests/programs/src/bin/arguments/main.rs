@@ -46,6 +46,7 @@ fn main() {
     scheduling::wrong();
     timers::wrong();
     others();
+    otherwise();
 }
 
 /// Makes a call and prints its result.
@@ -310,4 +311,20 @@ fn others() {
     show("prlimit64, soft above hard", PRLIMIT64, &[0, 4, (&raw const wrong) as u64, 0]);
     // Only the low half of a register is the call's number: this one is read(2), of nothing.
     show("a huge number", 1 << 40, &[0; 6]);
+}
+
+/// Calls that are right on Linux and refused here, on purpose: docs/compatibility.md says why.
+fn otherwise() {
+    show_outcome("mmap, executable", MMAP, &[0, PAGE, 5, PRIVATE_ANONYMOUS, MAX, 0]);
+    // SAFETY: fresh memory that only the calls below see.
+    let page = unsafe { syscall(MMAP, [0, PAGE, 3, PRIVATE_ANONYMOUS, MAX, 0]) } as u64;
+    show("mprotect, executable", MPROTECT, &[page, PAGE, 5]);
+    show("pkey_mprotect, executable", PKEY_MPROTECT, &[page, PAGE, 5, MAX]);
+    let mut base = [0u64; 1];
+    show("arch_prctl ARCH_GET_GS", ARCH_PRCTL, &[0x1004, base.as_mut_ptr() as u64]);
+    show("arch_prctl ARCH_SET_GS", ARCH_PRCTL, &[0x1001, 0]);
+    show("rseq", RSEQ, &[0, 0, 0, 0]);
+    // Size, policy, flags: SCHED_FLAG_RESET_ON_FORK.
+    let attributes = [48u64, 1, 0, 0, 0, 0];
+    show("sched_setattr, reset on fork", SCHED_SETATTR, &[0, attributes.as_ptr() as u64, 0]);
 }

@@ -125,6 +125,11 @@ fn timers() {
 }
 
 #[test]
+fn usage() {
+    linux::same(&Image::program("usage"), &[], &[], &[]);
+}
+
+#[test]
 fn locks() {
     linux::same(&Image::program("locks"), &[], &[], &[]);
 }

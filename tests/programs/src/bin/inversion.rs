@@ -61,11 +61,8 @@ fn main() {
 fn set_priority(policy: i32, sched_priority: i32) {
     let parameter = libc::sched_param { sched_priority };
     // SAFETY: a valid pointer.
-    assert_eq!(
-        unsafe { libc::sched_setscheduler(0, policy, &parameter) },
-        0,
-        "real-time priorities are refused"
-    );
+    let result = unsafe { libc::sched_setscheduler(0, policy, &parameter) };
+    assert_eq!(result, 0, "real-time priorities are refused");
 }
 
 fn until(condition: impl Fn() -> bool) {

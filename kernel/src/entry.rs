@@ -61,6 +61,11 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     };
     log::set_level(settings.log.unwrap_or_default());
     if settings.isolation.unwrap_or_default() {
+        if !mm::image::kernel_has_own_pages() {
+            refuse(format_args!(
+                "isolation=on: the linker put kernel and program on the same pages; link with lld, the tool-chain's own"
+            ));
+        }
         // SAFETY: interrupts are masked, and there is neither a program nor another CPU.
         unsafe { isolation::turn_on() };
         mm::isolate();

@@ -2,6 +2,10 @@
 
 use abi::boot_info::PhysRange;
 
+use alloc::vec::Vec;
+
+use sync::Once;
+
 use super::direct;
 use crate::arch::current::paging::{NoFrame, PAGE_SIZE, PageTables, Protection};
 use crate::arch::current::vdso;
@@ -68,8 +72,18 @@ fn program_headers() -> &'static [ProgramHeader] {
     unsafe { core::slice::from_raw_parts(first, usize::from(header.phnum)) }
 }
 
+/// The headers of what is loaded. Under isolation the program cannot change what the kernel goes by, so that they are copied at
+/// boot: those in the image are in a page that it may make writable.
+static SEGMENTS: Once<Vec<ProgramHeader>> = Once::new();
+
+/// Copies the headers, as soon as there is memory for it.
+pub(super) fn keep_segments() {
+    let _ = SEGMENTS.set(program_headers().to_vec());
+}
+
 fn segments() -> impl Iterator<Item = &'static ProgramHeader> {
-    program_headers().iter().filter(|header| header.kind == PT_LOAD)
+    let headers = SEGMENTS.get().map_or_else(program_headers, Vec::as_slice);
+    headers.iter().filter(|header| header.kind == PT_LOAD)
 }
 
 /// What the program's start needs.
@@ -99,6 +113,12 @@ pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
 pub fn holds_closed(range: core::ops::Range<u64>) -> bool {
     let data = vdso::data_address();
     range.start < data + PAGE_SIZE && data < range.end || holds_kernel(range)
+}
+
+/// Whether the kernel's sections have pages of their own. GNU ld, other than lld, drops the empty sections that see to it.
+pub fn kernel_has_own_pages() -> bool {
+    let aligned = |address: u64| address.is_multiple_of(PAGE_SIZE);
+    kernel_sections().into_iter().all(|(start, stop)| aligned(start) && aligned(stop))
 }
 
 #[cfg(includeos_metal)]

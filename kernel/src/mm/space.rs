@@ -110,6 +110,7 @@ pub struct MemoryUsage {
 }
 
 pub(super) fn init(tables: PageTables) {
+    image::keep_segments();
     let mut areas = Areas::new();
     for (range, protection) in image::areas() {
         areas.insert(range.start, Area::new(range.end, protection, Backing::Image, true));
@@ -363,7 +364,8 @@ impl Space {
             return Err(PageInError::Kernel);
         }
         let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
-        if area.backing == Backing::Image && image::holds_closed(address..address + 1) {
+        let page = address & !(PAGE_SIZE - 1);
+        if area.backing == Backing::Image && image::holds_closed(page..page + PAGE_SIZE) {
             return Err(PageInError::Kernel);
         }
         let protection = area.protection;
@@ -375,7 +377,6 @@ impl Space {
         if !allowed {
             return Err(PageInError::Protected);
         }
-        let page = address & !(PAGE_SIZE - 1);
         if self.tables.get(page).is_some_and(|entry| entry.frame().is_some()) {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
             return Ok(());

@@ -216,9 +216,10 @@ pub fn start(thread: &Arc<Thread>) {
 /// Ends the current thread; the image, with this status, if it is the last.
 pub fn exit_current(status: u8) -> ! {
     let thread = current();
-    ENDED_CPU_NS.fetch_add(cpu_time_ns(&thread), Ordering::Relaxed);
     let (entry, is_last) = {
         let mut threads = THREADS.lock();
+        // Under the lock: `process_cpu_time_ns` counts the thread once, here or there, and never steps back.
+        ENDED_CPU_NS.fetch_add(cpu_time_ns(&thread), Ordering::Relaxed);
         let at = threads.binary_search_by_key(&thread.tid, |other| other.tid);
         (at.ok().map(|at| threads.remove(at)), threads.is_empty())
     };

@@ -85,12 +85,13 @@ impl PendingSignals {
     /// Adds a signal. Below `queued_from` a signal that is pending already is not added again (signal(7)).
     ///
     /// # Errors
-    /// [`QueueFull`] beyond `max` signals.
+    /// [`QueueFull`] beyond `max` signals, of those that are queued; no memory.
     pub fn add(&mut self, info: SignalInfo, queued_from: u8, max: usize) -> Result<(), QueueFull> {
-        if info.signal < queued_from && self.set() & 1 << (info.signal - 1) != 0 {
+        let is_queued = info.signal >= queued_from;
+        if !is_queued && self.set() & 1 << (info.signal - 1) != 0 {
             return Ok(());
         }
-        if self.infos.len() >= max || self.infos.try_reserve(1).is_err() {
+        if is_queued && self.infos.len() >= max || self.infos.try_reserve(1).is_err() {
             return Err(QueueFull);
         }
         self.infos.push(info);
@@ -259,6 +260,8 @@ mod tests {
         assert!(pending.take(!(1 << 9)).is_none());
         pending.add(info(64, 0), 32, 2).unwrap();
         assert_eq!(pending.add(info(64, 0), 32, 2), Err(QueueFull));
+        assert_eq!(pending.add(info(11, 0), 32, 2), Ok(()), "there are at most 31 of those that merge");
+        pending.remove(1 << 10);
         pending.remove(1 << 9);
         assert_eq!(pending.take(!0).map(|info| info.signal), Some(64));
         assert!(pending.take(!0).is_none());

@@ -52,9 +52,11 @@ mod modelled {
     use core::ops::Deref;
     use loom::sync::atomic::{self, Ordering, fence};
 
-    /// An atomic of loom's whose sequentially consistent loads are that. Loom orders no accesses sequentially, only fences;
-    /// one before the load orders it behind the writes before it, as both of the two sides do that must not both miss. (So
-    /// a model does not notice if only the write of such a pair is weakened.)
+    /// An atomic of loom's, with two things that loom does not know put right:
+    ///
+    /// * a sequentially consistent load is behind the sequentially consistent writes before it: loom orders only fences so.
+    ///   (A model does not notice, therefore, if of two sides that must not both miss only the write is weakened.)
+    /// * a store has its place behind the exchanges that others made meanwhile. For that it is one.
     macro_rules! modelled {
         ($($name:ident: $value:ty),*) => { $(
             pub struct $name(atomic::$name);
@@ -69,6 +71,10 @@ mod modelled {
                         fence(Ordering::SeqCst);
                     }
                     self.0.load(order)
+                }
+
+                pub fn store(&self, value: $value, order: Ordering) {
+                    self.0.swap(value, order);
                 }
             }
 

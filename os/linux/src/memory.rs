@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
 use kernel::mm::{self, Access, Map, MapError, PageInError, Remap};
-use kernel::uaccess;
+use kernel::{sched, uaccess};
 
 use crate::errno::{EAGAIN, EBADF, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
 
@@ -158,6 +158,8 @@ fn populate(
     for page in range.step_by(PAGE_SIZE as usize) {
         let protection = mm::protection_at(page).ok_or(PageInError::NotMapped)?;
         mm::page_in(page, access(protection).ok_or(PageInError::Protected)?)?;
+        // It is as long as memory is large; only a signal that ends the program would end it on Linux.
+        sched::breathe();
     }
     Ok(())
 }
@@ -179,6 +181,7 @@ pub fn mincore(addr: u64, length: u64, vec: u64) -> Result {
         mm::residency(addr + done * PAGE_SIZE, part)?;
         uaccess::write_bytes(vec + done, part)?;
         done += part.len() as u64;
+        sched::breathe();
     }
     Ok(0)
 }

@@ -361,6 +361,7 @@ pub fn rt_sigaction(signal: i32, act: u64, old: u64, size: usize) -> Result {
         // What is pending and ignored now is forgotten (signal(7)).
         PROCESS.lock().remove(bit(signal));
         sched::for_each_thread(|thread| thread.signals.lock().pending.remove(bit(signal)));
+        timer::on_forgotten(signal);
     }
     if old != 0 {
         uaccess::write(old, [before.handler, before.flags, before.restorer, before.mask])?;

@@ -1,9 +1,7 @@
 //! Clocks and sleeping.
 
-use alloc::sync::Arc;
-
 use kernel::sched::Wake;
-use kernel::sched::thread::Thread;
+use kernel::sched::thread::Tid;
 use kernel::time::{now_ns, realtime_ns, realtime_offset_ns};
 use kernel::{sched, uaccess};
 
@@ -41,8 +39,8 @@ pub(crate) enum Clock {
     Monotonic,
     /// CPU time of the process.
     Process,
-    /// CPU time of a thread.
-    Thread(Arc<Thread>),
+    /// CPU time of a thread; 0 when it has ended.
+    Thread(Tid),
 }
 
 /// The clock that an id names: a fixed one, or a CPU clock with a process or thread number in it (clock_getres(2)).
@@ -51,7 +49,7 @@ fn clock(id: i32) -> core::result::Result<Clock, Errno> {
         REALTIME | REALTIME_COARSE | TAI => Ok(Clock::Realtime),
         MONOTONIC | MONOTONIC_RAW | MONOTONIC_COARSE | BOOTTIME => Ok(Clock::Monotonic),
         PROCESS_CPUTIME => Ok(Clock::Process),
-        THREAD_CPUTIME => Ok(Clock::Thread(sched::current())),
+        THREAD_CPUTIME => Ok(Clock::Thread(sched::current().tid)),
         id if id < 0 => cpu_clock(id),
         _ => Err(EINVAL),
     }
@@ -67,8 +65,8 @@ fn cpu_clock(id: i32) -> core::result::Result<Clock, Errno> {
         return Err(EINVAL);
     }
     match (number, id & THREAD != 0) {
-        (0, true) => Ok(Clock::Thread(sched::current())),
-        (tid, true) => sched::find(tid as u32).map(Clock::Thread).ok_or(EINVAL),
+        (0, true) => Ok(Clock::Thread(sched::current().tid)),
+        (tid, true) => sched::find(tid as u32).map(|thread| Clock::Thread(thread.tid)).ok_or(EINVAL),
         (0, false) => Ok(Clock::Process),
         (pid, false) if pid as u64 == PID => Ok(Clock::Process),
         _ => Err(EINVAL),
@@ -78,11 +76,11 @@ fn cpu_clock(id: i32) -> core::result::Result<Clock, Errno> {
 impl Clock {
     /// What it shows, in nanoseconds.
     pub fn now_ns(&self) -> u64 {
-        match self {
+        match *self {
             Self::Realtime => realtime_ns(),
             Self::Monotonic => now_ns(),
             Self::Process => sched::process_cpu_time_ns(),
-            Self::Thread(thread) => sched::cpu_time_ns(thread),
+            Self::Thread(tid) => sched::find(tid).map_or(0, |thread| sched::cpu_time_ns(&thread)),
         }
     }
 }
@@ -209,7 +207,7 @@ pub fn clock_nanosleep(id: i32, flags: i32, t: u64, remain: u64) -> Result {
         (Clock::Monotonic, true) => sleep_until(at, 0),
         (Clock::Realtime | Clock::Monotonic, false) => sleep_until(now_ns().saturating_add(at), remain),
         // The caller's own would never come.
-        (Clock::Thread(thread), _) if thread.tid == sched::current().tid => Err(EINVAL),
+        (Clock::Thread(tid), _) if tid == sched::current().tid => Err(EINVAL),
         (clock, true) => sleep_by_cpu_time(&clock, at, 0),
         (clock, false) => sleep_by_cpu_time(&clock, clock.now_ns().saturating_add(at), remain),
     }
@@ -221,6 +219,11 @@ fn sleep_by_cpu_time(clock: &Clock, deadline: u64, remain: u64) -> Result {
         let left = deadline.saturating_sub(clock.now_ns());
         if left == 0 {
             return Ok(0);
+        }
+        if let Clock::Thread(tid) = *clock
+            && sched::find(tid).is_none()
+        {
+            return Err(EINVAL);
         }
         let step = cpu_time_step(left);
         let waiter = sched::prepare_wait();

@@ -8,11 +8,10 @@
 //!
 //! Lock order: [`TIMERS`], then the tables of threads and deadlines. Signals are sent with the lock open.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use kernel::sched::thread::{SignalInfo, Thread};
+use kernel::sched::thread::{SignalInfo, Tid};
 use kernel::sched::{self, CallHandle, NoMemory};
 use kernel::{log, time as clocks, uaccess};
 use sync::SpinLock;
@@ -30,7 +29,7 @@ const IGNORED_NS: u64 = 1_000_000;
 enum Notify {
     Nothing,
     Process(u8),
-    Thread(u8, Arc<Thread>),
+    Thread(u8, Tid),
 }
 
 struct Timer {
@@ -47,7 +46,7 @@ struct Timer {
     /// Of the last delivered signal.
     overrun: u32,
     call: Option<CallHandle>,
-    /// Changes with each setting: a call that was made at the same moment is that of an earlier one.
+    /// Another one with each setting: a call that is being made at the same moment is for an earlier one.
     generation: u32,
 }
 
@@ -61,6 +60,9 @@ const INTERVAL_SIGNALS: [u8; 3] = [SIGALRM, SIGVTALRM, SIGPROF];
 const INTERVALS: usize = INTERVAL_SIGNALS.len();
 
 static TIMERS: SpinLock<Timers> = SpinLock::new(Timers { slots: Vec::new() });
+
+/// The next [`Timer::generation`].
+static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// Time until a timer runs out and its interval, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl Timer {
     /// Stops it, and makes sure that no call for an earlier setting does anything.
     fn stop(&mut self) {
         self.deadline = None;
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = GENERATION.fetch_add(1, Ordering::Relaxed);
         if let Some(call) = self.call.take() {
             sched::cancel_call(call);
         }
@@ -128,6 +130,8 @@ impl Timer {
         let at = match self.clock {
             Clock::Monotonic => deadline,
             Clock::Realtime => deadline.saturating_sub(clocks::realtime_offset_ns()),
+            // It shows what it showed at the thread's end.
+            Clock::Thread(tid) if sched::find(tid).is_none() => return Ok(()),
             Clock::Process | Clock::Thread(_) => {
                 let left = deadline.saturating_sub(self.clock.now_ns());
                 clocks::now_ns().saturating_add(time::cpu_time_step(left))
@@ -207,10 +211,10 @@ fn expire(argument: u64) {
         timer.expiry(slot)
     };
     let result = match sent {
-        (info, Some(thread)) if !thread.exiting.load(Ordering::Relaxed) => {
-            signal::send_to_thread(&thread, info)
-        }
-        (_, Some(_)) => Ok(Sent::Ignored),
+        (info, Some(tid)) => match sched::find(tid) {
+            Some(thread) => signal::send_to_thread(&thread, info),
+            None => Ok(Sent::Ignored),
+        },
         (info, None) => signal::send_to_process(info),
     };
     if result == Ok(Sent::Pending) {
@@ -227,11 +231,11 @@ fn expire(argument: u64) {
 
 impl Timer {
     /// The signal to be sent, and to which thread. `None`: to the process.
-    fn expiry(&self, slot: usize) -> (SignalInfo, Option<Arc<Thread>>) {
-        let (signal, thread) = match &self.notify {
+    fn expiry(&self, slot: usize) -> (SignalInfo, Option<Tid>) {
+        let (signal, thread) = match self.notify {
             Notify::Nothing => (0, None),
-            Notify::Process(signal) => (*signal, None),
-            Notify::Thread(signal, thread) => (*signal, Some(thread.clone())),
+            Notify::Process(signal) => (signal, None),
+            Notify::Thread(signal, tid) => (signal, Some(tid)),
         };
         let info = match self.value {
             None => SignalInfo { signal, code: signal::SI_KERNEL, words: [0; 3] },
@@ -272,6 +276,21 @@ pub(crate) fn on_delivery(info: &mut SignalInfo) {
     timer.start_again(slot, 0);
     if info.code == SI_TIMER {
         info.words[0] = info.words[0] & 0xffff_ffff | u64::from(timer.overrun) << 32;
+    }
+}
+
+/// A signal that was pending is ignored now, and forgotten: timers that sent it start again.
+pub(crate) fn on_forgotten(signal: u8) {
+    let mut timers = TIMERS.lock();
+    for (slot, timer) in timers.slots.iter_mut().enumerate() {
+        let Some(timer) = timer else { continue };
+        let sent = match timer.notify {
+            Notify::Process(sent) | Notify::Thread(sent, _) => sent == signal,
+            Notify::Nothing => false,
+        };
+        if sent && core::mem::replace(&mut timer.is_pending, false) {
+            timer.start_again(slot, IGNORED_NS);
+        }
     }
 }
 
@@ -340,7 +359,7 @@ pub fn alarm(seconds: u32) -> Result {
     let seconds = seconds.min(i32::MAX as u32);
     let before = set_interval(0, Setting { left: u64::from(seconds) * NS, interval: 0 })?;
     // Rounded, but not to nothing.
-    let rounded = (before.left + NS / 2) / NS;
+    let rounded = before.left.saturating_add(NS / 2) / NS;
     Ok(if before.left > 0 { rounded.max(1) } else { 0 })
 }
 
@@ -384,7 +403,7 @@ fn read_event(at: u64) -> core::result::Result<(Notify, Option<u64>), Errno> {
     let notify = match kind {
         NONE => Notify::Nothing,
         SIGNAL | THREAD => Notify::Process(signal::number(signal)?),
-        THREAD_ID => Notify::Thread(signal::number(signal)?, sched::find(thread as u32).ok_or(EINVAL)?),
+        THREAD_ID => Notify::Thread(signal::number(signal)?, sched::find(thread as u32).ok_or(EINVAL)?.tid),
         _ => return Err(EINVAL),
     };
     Ok((notify, Some(value)))
@@ -430,13 +449,10 @@ fn delete(id: i32) -> core::result::Result<(), Errno> {
     let mut timers = TIMERS.lock();
     let (slot, timer) = timers.posix(id)?;
     timer.stop();
-    // Dropped with the lock open: it may hold the last reference to a thread.
-    let timer = timers.slots[slot].take();
+    timers.slots[slot] = None;
     while timers.slots.len() > INTERVALS && timers.slots.last().is_some_and(Option::is_none) {
         timers.slots.pop();
     }
-    drop(timers);
-    drop(timer);
     Ok(())
 }
 

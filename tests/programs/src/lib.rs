@@ -174,6 +174,7 @@ pub mod number {
     pub const PKEY_MPROTECT: u64 = 329;
     pub const PKEY_ALLOC: u64 = 330;
     pub const PKEY_FREE: u64 = 331;
+    pub const RSEQ: u64 = 334;
     pub const IO_URING_SETUP: u64 = 425;
     pub const CLONE3: u64 = 435;
     pub const FUTEX_WAITV: u64 = 449;

@@ -44,7 +44,6 @@ global_asm!(
     "4: includeos_user_copy_fixup:",
     "mov rax, rdx",
     "ret",
-    "ret",
     // includeos_user_compare_exchange(word: rdi, old: esi, new: edx, found: rcx) -> 0, or 1 after a fault
     ".globl includeos_user_compare_exchange",
     ".globl includeos_user_compare_exchange_fixup",

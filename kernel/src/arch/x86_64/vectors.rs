@@ -181,14 +181,14 @@ global_asm!(
     "add eax, {first_device}",
     "mov [rsp + 24], rax",
     "cmp eax, {tlb}",
-    "je 7f",
-    // `sync::PendingWork::record`.
-    "bts gs:[{pending}], rax",
-    "jmp 8f",
-    "7: mov rcx, gs:[{tlb_requested}]",
+    "jne 7f",
+    "mov rcx, gs:[{tlb_requested}]",
     "mov rdx, cr3",
     "mov cr3, rdx",
     "mov gs:[{tlb_done}], rcx",
+    "jmp 8f",
+    // `sync::PendingWork::record`.
+    "7: bts gs:[{pending}], rax",
     // A level is acknowledged when its device has let go (`crate::irq`).
     "8: lea ecx, [rax - {first_level}]",
     "cmp ecx, {level_count}",

@@ -89,8 +89,11 @@ pub fn try_lock(uaddr: u64) -> Result {
 
 /// Gives the lock at `uaddr` to the first of those with the highest priority, or to nobody.
 pub fn unlock(uaddr: u64) -> Result {
-    check(uaddr)?;
     let current = sched::current();
+    if uaccess::read::<u32>(uaddr)? & TID_MASK != current.tid {
+        return Err(EPERM);
+    }
+    check(uaddr)?;
     retry(|| {
         let mut waits = WAITS.lock();
         let word = look(uaddr)?;
@@ -244,14 +247,14 @@ impl Waits {
             self.set_owner(uaddr, thread);
             return Ok(None);
         }
-        let owner_thread =
-            sched::find(owner).filter(|owner| !owner.exiting.load(Ordering::Relaxed)).ok_or(ESRCH)?;
         if recorded.is_some_and(|recorded| recorded != owner) {
             return Err(EINVAL.into());
         }
         if word & WAITERS == 0 {
             replace(uaddr, word, word | WAITERS)?;
         }
+        let owner_thread =
+            sched::find(owner).filter(|owner| !owner.exiting.load(Ordering::Relaxed)).ok_or(ESRCH)?;
         Ok(Some(owner_thread))
     }
 

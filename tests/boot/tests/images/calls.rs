@@ -1,8 +1,9 @@
 //! System calls that are wrong, hostile, or not there.
 
 use boot_tests::boot::everywhere;
-use boot_tests::{Boot, Image, compatibility, linux};
+use boot_tests::{Boot, Image, Machine, compatibility, linux};
 use object::{Object, ObjectSection};
+use qemu::Outcome;
 
 /// The answers are those of Linux but for the differences in docs/compatibility.md, and all of these occur.
 #[test]
@@ -50,4 +51,30 @@ fn what_is_missing_is_named_once() {
             ]
         );
     });
+}
+
+/// Random arguments to every call of the table: the program may come to harm, the kernel may not.
+#[test]
+fn random_calls_do_not_end_the_kernel() {
+    let table = std::fs::read_to_string(boot_tests::tool::repository().join("docs/syscalls.md"));
+    let table = table.expect("the table is in the repository");
+    let number = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse().ok();
+    let numbers: Vec<u64> = table.lines().filter_map(number).collect();
+    assert!(numbers.len() > 100, "the table was not understood");
+    let image = Image::program("fuzzcalls");
+    for (seed, machine, cpus) in
+        [(1, Machine::Q35, 1), (2, Machine::Microvm, 2), (3, Machine::Q35, 4), (4, Machine::Microvm, 1)]
+    {
+        let isolation = seed % 2 == 0;
+        let args: Vec<String> = [seed, 20_000].iter().chain(&numbers).map(u64::to_string).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let ended = Boot::new(&image).args(&args).machine(machine).cpus(cpus).isolation(isolation).run();
+        let Outcome::Exited(status) = ended.outcome else {
+            panic!("{:?}:\n{}", ended.outcome, ended.console)
+        };
+        assert!(ended.console.contains("seed "), "{}", ended.console);
+        assert_ne!(status, 125, "seed {seed}, {cpus} CPUs:\n{}", ended.console);
+        // The seeds are such that the program gets to its end: most of the calls are made.
+        assert_eq!(status, 0, "seed {seed}, {cpus} CPUs:\n{}", ended.console);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use boot_tests::boot::{ISOLATION, everywhere};
+use boot_tests::boot::{ISOLATION, everywhere, on_any_number_of_cpus};
 use boot_tests::{Boot, Image, linux};
 
 #[test]
@@ -117,4 +117,29 @@ fn signals() {
 #[test]
 fn vectors_grow_and_shrink_without_losing_a_word() {
     linux::same(&Image::program("growth"), &[], &[], &[]);
+}
+
+#[test]
+fn timers() {
+    linux::same(&Image::program("timers"), &[], &[], &[]);
+}
+
+#[test]
+fn usage() {
+    linux::same(&Image::program("usage"), &[], &[], &[]);
+}
+
+#[test]
+fn locks() {
+    linux::same(&Image::program("locks"), &[], &[], &[]);
+}
+
+/// Not compared: as a Linux process it takes a right that not every user has.
+#[test]
+fn the_owner_of_a_lock_inherits_the_priority_of_those_that_wait() {
+    on_any_number_of_cpus(&Boot::new(&Image::program("inversion")), 0, |ended| {
+        let expected = "the medium one runs, and nobody else: true\nthe high one had the lock\n\
+                        the low one kept its own policy: true\n";
+        assert_eq!(ended.console, expected);
+    });
 }

@@ -66,14 +66,12 @@ const ALLOWED: [&str; 51] = [
     "kernel::irq",
 ];
 /// Names without a path, or their starts: assembly, what compilers call, the way from the kernel to `os/linux`.
-const ALLOWED_NAMES: [&str; 13] = [
+const ALLOWED_NAMES: [&str; 11] = [
     "includeos_",
     "__includeos_",
     "boot_",
     "__start_k",
     "__stop_k",
-    "device_entry",
-    "exception_entry",
     "linux_",
     "memcpy",
     "memmove",

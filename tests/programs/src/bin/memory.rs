@@ -18,6 +18,8 @@ fn main() {
     holes();
     reservation();
     brk();
+    residence();
+    left_behind();
     allocator();
     reuse();
 }
@@ -124,6 +126,50 @@ fn brk() {
     println!("refused: {}", refused.iter().all(|&at| at as u64 == end + 5 * PAGE));
     // SAFETY: as above.
     println!("back: {}", unsafe { syscall(number::BRK, [end, 0, 0, 0, 0, 0]) } as u64 == end);
+}
+
+/// Which of a mapping's pages have memory behind them.
+fn resident(start: u64, pages: u64) -> Vec<u8> {
+    let vector = vec![0xffu8; pages as usize];
+    println!("asked: {}", call(number::MINCORE, start, pages * PAGE, vector.as_ptr() as u64));
+    // SAFETY: the call has written it, behind the compiler's back.
+    vector.iter().map(|page| unsafe { std::ptr::read_volatile(page) } & 1).collect()
+}
+
+fn residence() {
+    const POPULATE_WRITE: u64 = 23;
+    let start = fresh(6 * PAGE, READ_WRITE, 0);
+    println!("untouched: {:?}", resident(start, 6));
+    write(start + PAGE, 1);
+    println!("locked: {}", call(number::MLOCK, start + 3 * PAGE + 5, 10, 0));
+    println!("touched and locked: {:?}", resident(start, 6));
+    println!("populated: {}", call(number::MADVISE, start + 4 * PAGE, 2 * PAGE, POPULATE_WRITE));
+    println!("by now: {:?}", resident(start, 6));
+    println!("unlocked: {}", call(number::MUNLOCK, start, 6 * PAGE, 0));
+    println!("given up: {}", call(number::MADVISE, start, 6 * PAGE, DONTNEED));
+    println!("nothing: {:?}", resident(start, 6));
+    println!("in step: {}", call(number::MSYNC, start, 6 * PAGE, 4));
+    println!("gone: {}", call(number::MUNMAP, start, 6 * PAGE, 0));
+}
+
+/// Moved, and the old place stays mapped, empty.
+fn left_behind() {
+    const MAYMOVE_DONTUNMAP: u64 = 5;
+    let start = fresh(2 * PAGE, READ_WRITE, 0);
+    write(start, 7);
+    write(start + PAGE, 8);
+    // SAFETY: a mapping of our own.
+    let moved =
+        unsafe { syscall(number::MREMAP, [start, 2 * PAGE, 2 * PAGE, MAYMOVE_DONTUNMAP, 0, 0]) } as u64;
+    println!("moved elsewhere: {}", moved != start);
+    println!("there: {} {}, here: {} {}", read(moved), read(moved + PAGE), read(start), read(start + PAGE));
+    write(start, 9);
+    println!("two places: {} {}", read(start), read(moved));
+    println!(
+        "gone: {} {}",
+        call(number::MUNMAP, start, 2 * PAGE, 0),
+        call(number::MUNMAP, moved, 2 * PAGE, 0)
+    );
 }
 
 fn allocator() {

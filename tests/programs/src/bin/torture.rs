@@ -267,7 +267,7 @@ fn signals(_: u64) {
             let mut sum = 0u64;
             while !done.load(Ordering::Relaxed) {
                 sum = black_box(sum + 1);
-                if sum % 1000 == 0 {
+                if sum.is_multiple_of(1000) {
                     thread::sleep(Duration::from_micros(100));
                 }
             }
@@ -327,7 +327,7 @@ fn panics(n: u64) {
     std::panic::set_hook(Box::new(|_| ()));
     while goes_on() {
         let caught = catch_unwind(|| {
-            let held = vec![n; 10];
+            let held = vec![n; black_box(10)];
             if black_box(held.len()) == 10 {
                 std::panic::panic_any(n);
             }

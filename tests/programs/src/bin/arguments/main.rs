@@ -1,8 +1,11 @@
 //! System calls with arguments that are wrong. What Linux answers is what is expected: this prints the same there.
 
 mod clocks;
+mod futexes;
 mod memory;
 mod process;
+mod scheduling;
+mod timers;
 
 use programs::{number::*, syscall};
 
@@ -35,12 +38,15 @@ fn main() {
     lengths();
     mappings();
     threads();
-    futexes();
+    futexes::wrong();
     clocks::wrong();
     signals();
     memory::wrong();
     process::wrong();
+    scheduling::wrong();
+    timers::wrong();
     others();
+    otherwise();
 }
 
 /// Makes a call and prints its result.
@@ -100,6 +106,9 @@ fn pointer(name: &str, at: u64) {
         show("prlimit64", PRLIMIT64, &[0, 3, 0, at]);
         show("prlimit64's new", PRLIMIT64, &[0, 3, at, 0]);
         show_outcome("times", TIMES, &[at]);
+        show("setitimer", SETITIMER, &[0, at, 0]);
+        show("setitimer's old", SETITIMER, &[0, 0, at]);
+        show("timer_create's event", TIMER_CREATE, &[1, at, vector.as_ptr() as u64]);
     }
     show("mincore's vector", MINCORE, &[&raw const vector as u64 & !(PAGE - 1), PAGE, at]);
     show("getrlimit", GETRLIMIT, &[3, at]);
@@ -107,6 +116,22 @@ fn pointer(name: &str, at: u64) {
     show("getrusage", GETRUSAGE, &[0, at]);
     show("getrusage of children", GETRUSAGE, &[-1i64 as u64, at]);
     show("adjtimex", ADJTIMEX, &[at]);
+    show("getitimer", GETITIMER, &[0, at]);
+    show("timer_create's id", TIMER_CREATE, &[1, 0, at]);
+    show("sched_getparam", SCHED_GETPARAM, &[0, at]);
+    show("sched_setparam", SCHED_SETPARAM, &[0, at]);
+    show("sched_setscheduler", SCHED_SETSCHEDULER, &[0, 0, at]);
+    show("sched_getattr", SCHED_GETATTR, &[0, at, 48, 0]);
+    show("sched_setattr", SCHED_SETATTR, &[0, at, 0]);
+    show("sched_rr_get_interval", SCHED_RR_GET_INTERVAL, &[0, at]);
+    show("sched_setaffinity", SCHED_SETAFFINITY, &[0, 8, at]);
+    show("get_robust_list's head", GET_ROBUST_LIST, &[0, at, vector.as_ptr() as u64]);
+    show("get_robust_list's length", GET_ROBUST_LIST, &[0, vector.as_ptr() as u64, at]);
+    show("futex lock", FUTEX, &[at, 128 | 6]);
+    show("futex unlock", FUTEX, &[at, 128 | 7]);
+    show("futex try_lock", FUTEX, &[at, 128 | 8]);
+    show("futex wake and change", FUTEX, &[at, 128 | 5, 1, 1, at, 0]);
+    show("futex_waitv", FUTEX_WAITV, &[at, 1, 0, 0, 1]);
     show("clock_settime", CLOCK_SETTIME, &[0, at]);
     show("clock_adjtime", CLOCK_ADJTIME, &[0, at]);
     show("prctl PR_GET_PDEATHSIG", PRCTL, &[2, at]);
@@ -253,39 +278,6 @@ fn threads() {
     clone3("flags that are none", &[THREAD | VM | SIGHAND | 1 << 40, 0, 0, 0, 0, 0, 0, 0], 64);
 }
 
-fn futexes() {
-    const PRIVATE: u64 = 128;
-    let words = [0u32; 4];
-    let at = (&raw const words) as u64;
-    let futex = |name: &str, arguments: &[u64]| show(&format!("futex, {name}"), FUTEX, arguments);
-    futex("odd address", &[at + 1, PRIVATE, 0]);
-    futex("another value", &[at, PRIVATE, 1]);
-    futex("wake in the kernel's half", &[KERNEL_HALF, 1 | PRIVATE, 1]);
-    futex("wake at an odd address", &[at + 2, 1 | PRIVATE, 1]);
-    futex("wake nobody", &[at, 1 | PRIVATE, 1]);
-    futex("wake where nothing is mapped", &[UNMAPPED, 1 | PRIVATE, 1]);
-    futex("an empty set", &[at, 9 | PRIVATE, 0, 0, 0, 0]);
-    futex("wake an empty set", &[at, 10 | PRIVATE, 1, 0, 0, 0]);
-    let negative = [-1i64, 0];
-    futex("a negative timeout", &[at, PRIVATE, 0, (&raw const negative) as u64]);
-    let too_many = [0i64, 1_000_000_000];
-    futex("a timeout of too many nanoseconds", &[at, PRIVATE, 0, (&raw const too_many) as u64]);
-    let none = [0i64, 0];
-    futex("a timeout of nothing", &[at, PRIVATE, 0, (&raw const none) as u64]);
-    futex("a moment long past", &[at, 9 | PRIVATE, 0, (&raw const none) as u64, 0, 0xffff_ffff]);
-    futex(
-        "a moment long past by the wall clock",
-        &[at, 9 | PRIVATE | 256, 0, (&raw const none) as u64, 0, 1],
-    );
-    futex("a clock for a wake", &[at, 1 | PRIVATE | 256, 1]);
-    futex("move at another value", &[at, 4 | PRIVATE, 1, 1, at + 4, 5]);
-    futex("move to an odd address", &[at, 4 | PRIVATE, 1, 1, at + 5, 0]);
-    futex("move a negative count", &[at, 3 | PRIVATE, 1, MAX, at + 4]);
-    futex("wake a negative count and move", &[at, 3 | PRIVATE, MAX, 1, at + 4]);
-    futex("move nobody", &[at, 4 | PRIVATE, 1, 1, at + 4, 0]);
-    futex("move to the kernel's half", &[at, 3 | PRIVATE, 1, 1, KERNEL_HALF]);
-}
-
 fn signals() {
     show("rt_sigaction 0", RT_SIGACTION, &[0, 0, 0, 8]);
     show("rt_sigaction 65", RT_SIGACTION, &[65, 0, 0, 8]);
@@ -319,4 +311,20 @@ fn others() {
     show("prlimit64, soft above hard", PRLIMIT64, &[0, 4, (&raw const wrong) as u64, 0]);
     // Only the low half of a register is the call's number: this one is read(2), of nothing.
     show("a huge number", 1 << 40, &[0; 6]);
+}
+
+/// Calls that are right on Linux and refused here, on purpose: docs/compatibility.md says why.
+fn otherwise() {
+    show_outcome("mmap, executable", MMAP, &[0, PAGE, 5, PRIVATE_ANONYMOUS, MAX, 0]);
+    // SAFETY: fresh memory that only the calls below see.
+    let page = unsafe { syscall(MMAP, [0, PAGE, 3, PRIVATE_ANONYMOUS, MAX, 0]) } as u64;
+    show("mprotect, executable", MPROTECT, &[page, PAGE, 5]);
+    show("pkey_mprotect, executable", PKEY_MPROTECT, &[page, PAGE, 5, MAX]);
+    let mut base = [0u64; 1];
+    show("arch_prctl ARCH_GET_GS", ARCH_PRCTL, &[0x1004, base.as_mut_ptr() as u64]);
+    show("arch_prctl ARCH_SET_GS", ARCH_PRCTL, &[0x1001, 0]);
+    show("rseq", RSEQ, &[0, 0, 0, 0]);
+    // Size, policy, flags: SCHED_FLAG_RESET_ON_FORK.
+    let attributes = [48u64, 1, 0, 0, 0, 0];
+    show("sched_setattr, reset on fork", SCHED_SETATTR, &[0, attributes.as_ptr() as u64, 0]);
 }

@@ -10,6 +10,7 @@ pub mod queue;
 pub mod transport;
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use abi::cmdline::VirtioMmio;
 use kernel::device::net::NetDevice;
@@ -46,15 +47,15 @@ pub mod feature {
 ///
 /// Called once, before the program starts: it sets memory aside for packets if there is a device (`mm::packets::init`).
 pub fn probe_net(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>)) {
-    let mut bring_up = |place: &dyn core::fmt::Debug, transport: Result<Box<dyn Transport>, Error>| {
+    let mut bring_up = |place: &dyn fmt::Display, transport: Result<Box<dyn Transport>, Error>| {
         packets::init();
         let device = transport.and_then(|transport| VirtioNet::new(Found::new(transport)?, packets::pool()));
         match device {
             Ok(device) => {
-                log!(Info, "virtio-net {place:?}: {}", device.describe());
+                log!(Info, "virtio-net {place}: {device}");
                 found(Box::new(device));
             }
-            Err(error) => log!(Warn, "virtio-net {place:?} is not used: {error}"),
+            Err(error) => log!(Warn, "virtio-net {place} is not used: {error}"),
         }
     };
     pci::for_each(&mut |function| {
@@ -69,7 +70,7 @@ pub fn probe_net(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>))
             }
             // No device is plugged in there, or one that others ask for.
             Ok(_) => {}
-            Err(error) => log!(Warn, "virtio {place:?}: {error}"),
+            Err(error) => log!(Warn, "virtio {place}: {error}"),
         }
     }
 }

@@ -174,6 +174,21 @@ pub struct MachineOptions {
     /// What runs the instructions; `auto` takes KVM if a probe boots under it
     #[arg(long, value_name = "ACCEL", default_value = "auto")]
     pub accel: AccelChoice,
+    /// Lead a port of this host to the image: `8080:80`, `5353:53/udp`, `0.0.0.0:8080:80` [default address: 127.0.0.1]
+    #[arg(short = 'p', long = "publish", value_name = "[ADDRESS:]HOST:IMAGE[/PROTOCOL]")]
+    pub publish: Vec<qemu::Forward>,
+    /// What the image's network interface is connected to; `user` is QEMU's own network, with DHCP and a way out
+    #[arg(long, value_name = "NETWORK", default_value = "user")]
+    pub net: NetChoice,
+    /// Connect the image's network interface to this tap interface of the host
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["net", "publish"])]
+    pub tap: Option<String>,
+    /// Address of the image's network interface [default: QEMU's; a random one with --tap]
+    #[arg(long, value_name = "ADDRESS")]
+    pub mac: Option<qemu::Mac>,
+    /// Write all traffic of the image's network interface to this file, in pcap format
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
     /// Variable for the program's environment; without a value, that of this environment
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]", value_parser = parse_env)]
     pub envs: Vec<String>,
@@ -202,6 +217,31 @@ pub enum AccelChoice {
     Kvm,
 }
 
+/// `--net`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetChoice {
+    /// QEMU's own network.
+    User,
+    /// No interface.
+    None,
+}
+
+impl MachineOptions {
+    /// The network that the options ask for.
+    pub fn network(&self) -> Result<qemu::Network, String> {
+        match (&self.tap, self.net) {
+            (Some(name), _) => Ok(qemu::Network::Tap(name.clone())),
+            (None, NetChoice::User) => Ok(qemu::Network::User(self.publish.clone())),
+            (None, NetChoice::None) if self.publish.is_empty() && self.pcap.is_none() => {
+                Ok(qemu::Network::None)
+            }
+            (None, NetChoice::None) => {
+                Err("`--publish` and `--pcap` have no effect with `--net none`".to_owned())
+            }
+        }
+    }
+}
+
 /// Reads the command line; ends the process for `--help` and for what is wrong.
 pub fn parse() -> Cli {
     // As a Cargo subcommand the program gets its own name as first argument.
@@ -213,7 +253,7 @@ pub fn parse() -> Cli {
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// `run` and `debug` keep `-p` free: there it will publish ports, as people know it from docker.
+/// For `run` and `debug`, `-p` publishes ports, as people know it from docker; for the others it is the package, as for Cargo.
 fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("package", |arg| arg.short('p'));
     Cli::command().mut_subcommand("build", with_short).mut_subcommand("size", with_short)
@@ -272,11 +312,34 @@ mod tests {
     }
 
     #[test]
-    fn p_selects_a_package_for_build_and_is_kept_free_for_run() {
+    fn p_selects_a_package_for_build_and_publishes_a_port_for_run() {
         let Command::Build(build) = parse(&["build", "-p", "web"]).unwrap().command else { panic!() };
         assert_eq!(build.selection.package.as_deref(), Some("web"));
-        assert!(parse(&["run", "-p", "8080:80"]).is_err());
+        let Command::Run(run) = parse(&["run", "-p", "8080:80", "-p", "5353:53/udp"]).unwrap().command else {
+            panic!()
+        };
+        let forwards = ["8080:80", "5353:53/udp"].map(|forward| forward.parse().unwrap());
+        assert_eq!(run.machine.network(), Ok(qemu::Network::User(forwards.to_vec())));
+        assert!(parse(&["run", "-p", "web"]).is_err());
         assert!(parse(&["run", "--package", "web"]).is_ok());
+    }
+
+    #[test]
+    fn networks() {
+        let network = |args: &[&str]| {
+            let Command::Run(run) = parse(&[&["run"], args].concat()).map_err(|e| e.to_string())?.command
+            else {
+                panic!()
+            };
+            run.machine.network()
+        };
+        assert_eq!(network(&[]), Ok(qemu::Network::User(Vec::new())));
+        assert_eq!(network(&["--net", "none"]), Ok(qemu::Network::None));
+        assert_eq!(network(&["--tap", "tap0"]), Ok(qemu::Network::Tap("tap0".to_owned())));
+        assert!(network(&["--tap", "tap0", "-p", "1:2"]).is_err());
+        assert!(network(&["--net", "none", "-p", "1:2"]).is_err());
+        assert!(network(&["--net", "bridge"]).is_err());
+        assert!(network(&["-p", "0:80"]).unwrap_err().contains("ports are numbers from 1 to 65535"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Builds an image and boots it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 
 use abi::cmdline::Settings;
 use anyhow::{Context, Result, ensure};
-use qemu::{Accel, Input, Outcome, Vm};
+use qemu::{Accel, Input, Mac, Network, Outcome, Vm};
 
 use crate::build::{self, Image, display_path};
 use crate::cli::{AccelChoice, MachineOptions, Run};
@@ -48,6 +49,13 @@ pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, ma
     vm.cpu.clone_from(&options.cpu);
     vm.cpus = options.cpus;
     vm.memory_mib = options.memory;
+    vm.network = options.network().map_err(anyhow::Error::msg)?;
+    vm.mac = options.mac.or_else(|| match vm.network {
+        // Several machines may be on the host's network.
+        Network::Tap(_) => Some(Mac::of_qemu(RandomState::new().hash_one(std::process::id()) as u32)),
+        _ => None,
+    });
+    vm.pcap.clone_from(&options.pcap);
     vm.extra = options.qemu.iter().flat_map(|words| words.split_whitespace()).map(Into::into).collect();
     // Who asks QEMU to log wants to read it.
     vm.show_messages = !vm.extra.is_empty();

@@ -16,6 +16,7 @@ mod child;
 mod error;
 pub mod floor;
 mod machine;
+mod network;
 mod outcome;
 mod running;
 pub mod tsc;
@@ -23,6 +24,7 @@ mod vm;
 
 pub use error::Error;
 pub use machine::Machine;
+pub use network::{Forward, Mac, Network, Protocol};
 pub use outcome::Outcome;
 pub use running::{Finished, Input, Running, Stopper};
 pub use vm::{Accel, Gdb, Vm, program};

@@ -15,6 +15,7 @@ use abi::exit::{DEBUG_EXIT_PORT, STATUS_PORT};
 
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::network::{Mac, Network, Plan};
 use crate::running::{Finished, Running};
 use crate::{child, tsc};
 
@@ -79,6 +80,14 @@ pub struct Vm {
     pub gdb: Option<Gdb>,
     /// Whether what QEMU says goes to our standard error at once, instead of into the [`crate::Outcome`].
     pub show_messages: bool,
+    /// What the network interface is connected to.
+    pub network: Network,
+    /// The interface's address; otherwise QEMU's usual one, the same for all machines.
+    pub mac: Option<Mac>,
+    /// Whether a device in memory (on microvm) speaks virtio as it was before version 1.
+    pub legacy_virtio: bool,
+    /// A file for everything that goes over the interface, in pcap format.
+    pub pcap: Option<PathBuf>,
     /// More arguments for QEMU, at the end.
     pub extra: Vec<OsString>,
 }
@@ -102,6 +111,10 @@ impl Vm {
             timeout: None,
             gdb: None,
             show_messages: false,
+            network: Network::default(),
+            mac: None,
+            legacy_virtio: false,
+            pcap: None,
             extra: Vec::new(),
         }
     }
@@ -109,11 +122,14 @@ impl Vm {
     /// Starts the machine. It ends with the handle, and with the thread that called this.
     ///
     /// # Errors
-    /// QEMU or the image is not there, or the host refuses a process. What QEMU itself refuses (an unknown CPU
+    /// QEMU or the image is not there, a port or a tap interface cannot be used, or the host refuses a process. What QEMU itself refuses (an unknown CPU
     /// model) is an [`crate::Outcome`].
     pub fn start(&self) -> Result<Running, Error> {
         readable(&self.kernel)?;
+        let network = self.network();
+        network.check()?;
         let mut settings = self.settings.clone();
+        settings.virtio_mmio.extend(network.virtio_mmio());
         if self.pass_clock {
             settings.tsc_hz = settings.tsc_hz.or_else(tsc::host_hz);
         }
@@ -159,6 +175,16 @@ impl Vm {
         Ok(Finished { outcome, console })
     }
 
+    fn network(&self) -> Plan<'_> {
+        Plan {
+            network: &self.network,
+            machine: self.machine,
+            mac: self.mac,
+            legacy: self.legacy_virtio,
+            pcap: self.pcap.as_deref(),
+        }
+    }
+
     /// The arguments for QEMU.
     fn arguments(&self, settings: &Settings, status_path: &str, seed_path: &str) -> Vec<OsString> {
         let mut args = Vec::<OsString>::new();
@@ -177,6 +203,9 @@ impl Vm {
             add(&["-fw_cfg", &format!("name={},file={seed_path}", abi::seed::FILE)]);
         }
         add(&["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=0x04")]);
+        for argument in self.network().arguments() {
+            add(&[&argument]);
+        }
         if let Some(gdb) = self.gdb {
             add(&["-gdb", &format!("tcp:127.0.0.1:{}", gdb.port)]);
             if gdb.stopped {

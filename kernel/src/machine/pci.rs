@@ -42,7 +42,7 @@ const STATUS_CAPABILITIES: u32 = 1 << 20;
 static CONFIG: SpinLock<()> = SpinLock::new(());
 
 /// One function of one device.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
     bus: u8,
     /// Device (5 bits), then function (3 bits).
@@ -50,7 +50,7 @@ pub struct Function {
 }
 
 /// As Linux and `lspci` name it.
-impl fmt::Debug for Function {
+impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}:{:02x}.{}", self.bus, self.devfn >> 3, self.devfn & 7)
     }

@@ -5,8 +5,8 @@
 
 pub mod header;
 
-use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use frame::{Frame, Lent, Pool, RxFrame, TxFrame};
@@ -166,18 +166,6 @@ impl VirtioNet {
 
     const HEADER_SPACING: usize = 16;
 
-    /// One line for the log.
-    pub fn describe(&self) -> String {
-        let [a, b, c, d, e, f] = self.mac;
-        let link = if self.link_up { "up" } else { "down" };
-        alloc::format!(
-            "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, MTU {}, link {link}, queues of {} and {}",
-            self.mtu,
-            self.rx.size(),
-            self.tx.size()
-        )
-    }
-
     fn read_link(&mut self) {
         const LINK_UP: u16 = 1;
         if self.reports_link {
@@ -314,6 +302,16 @@ impl VirtioNet {
             }
             frame
         })
+    }
+}
+
+/// One line for the log.
+impl fmt::Display for VirtioNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.mac;
+        let link = if self.link_up { "up" } else { "down" };
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}, MTU {}, link {link}, ", self.mtu)?;
+        write!(f, "queues of {} and {}", self.rx.size(), self.tx.size())
     }
 }
 

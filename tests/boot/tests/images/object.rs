@@ -6,7 +6,10 @@ use boot_tests::Image;
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, elf};
 
 /// All that the object may ask for: the linker itself defines it.
-const UNDEFINED: [&str; 10] = [
+const UNDEFINED: [&str; 13] = [
+    "__start_inc_services",
+    "__stop_inc_services",
+    "__errno_location",
     "__ehdr_start",
     "__start_kbss",
     "__start_kdata",
@@ -19,6 +22,8 @@ const UNDEFINED: [&str; 10] = [
     "_end",
 ];
 const SECTIONS: [&str; 6] = ["ktext", "krodata", "kdata", "kbss", "kvdso", "kvdsodata"];
+/// What is the program's: libc's function that brings a service in, and the service's record, which lives as long as that.
+const HOOKS: [&str; 2] = [".text.socket", "inc_services"];
 const PAGE: u64 = 4096;
 
 /// The object as the tool laid it beside the images.
@@ -42,7 +47,8 @@ fn the_object_shows_its_entry_and_asks_for_nothing() {
     let undefined = names(|symbol| symbol.is_undefined());
     assert_eq!(undefined, UNDEFINED.map(str::to_owned).into());
     let global = names(|symbol| symbol.is_global() && !symbol.is_undefined());
-    assert_eq!(global, ["__includeos_pvh_start".to_owned()].into());
+    let expected = ["__includeos_pvh_start", "includeos_net", "socket"];
+    assert_eq!(global, expected.map(str::to_owned).into());
 }
 
 #[test]
@@ -64,7 +70,7 @@ fn the_object_has_sections_of_its_own_alone() {
         assert_eq!(sh_flags.0 & elf::SHF_TLS.0, 0, "{name}");
         assert_eq!(sh_flags.0 & elf::SHF_GROUP.0, 0, "{name}");
         let is_loaded = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
-        let is_known = SECTIONS.contains(&name) || name.starts_with(".note.");
+        let is_known = SECTIONS.contains(&name) || HOOKS.contains(&name) || name.starts_with(".note.");
         assert!(!is_loaded || is_known, "{name} is loaded and would be mixed with the program's");
     }
     assert_eq!(object.comdats().count(), 0);

@@ -50,7 +50,14 @@ fn serve(stream: TcpStream, started: Instant) -> std::io::Result<()> {
         let served = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
         let path = request.split_whitespace().nth(1).unwrap_or("/");
         let (status, body) = match path {
-            "/" => ("200 OK", format!("Hello from {}! Request {served}, up {:.3} s.\n", place(), started.elapsed().as_secs_f64())),
+            "/" => (
+                "200 OK",
+                format!(
+                    "Hello from {}! Request {served}, up {:.3} s.\n",
+                    place(),
+                    started.elapsed().as_secs_f64()
+                ),
+            ),
             "/headers" => ("200 OK", format!("{request}{headers}")),
             "/stop" => ("200 OK", "Good bye.\n".to_owned()),
             _ => ("404 Not Found", "There is no such page.\n".to_owned()),

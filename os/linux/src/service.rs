@@ -3,9 +3,12 @@
 //! A service keeps a record in the section `inc_services`, in link order behind the libc symbol that needs it (`socket`): the linker
 //! keeps the one exactly when it keeps the other. Nothing else refers to a service; the kernel finds it by its record.
 
+use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
 
+use crate::errno::{EAFNOSUPPORT, Result};
 use crate::socket::Family;
+use crate::table::name_once;
 
 /// A service's record points here.
 pub struct Service {
@@ -13,8 +16,25 @@ pub struct Service {
     pub name: &'static str,
     /// Brings it up, before the program starts.
     pub start: fn(&Booted),
+    /// Carries out calls on sockets: [`crate::table::socket_call`].
+    pub calls: fn(&mut TrapFrame) -> Result,
     /// The sockets it offers.
     pub sockets: &'static dyn Family,
+}
+
+/// Carries out a call on sockets, if the image holds them.
+pub(crate) fn socket_call(frame: &mut TrapFrame) -> Result {
+    let Some(service) = all().first() else {
+        name_once(
+            41,
+            format_args!(
+                "the network is not in this image: nothing the linker saw calls socket(); link with \
+                 -Wl,-u,includeos_net"
+            ),
+        );
+        return Err(EAFNOSUPPORT);
+    };
+    (service.calls)(frame)
 }
 
 #[cfg(includeos_metal)]

@@ -14,7 +14,6 @@ use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
 use crate::service;
 use crate::signal;
-use crate::table::name_once;
 
 type Outcome<T> = core::result::Result<T, Errno>;
 
@@ -211,16 +210,7 @@ pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
         return Err(EAFNOSUPPORT);
     }
     let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let Some(service) = service::all().first() else {
-        name_once(
-            41,
-            format_args!(
-                "the network is not in this image: nothing the linker saw calls socket(); build it in \
-                 (services = [\"net\"])"
-            ),
-        );
-        return Err(EAFNOSUPPORT);
-    };
+    let service = service::all().first().ok_or(EAFNOSUPPORT)?;
     install(service.sockets.socket(domain, kind, protocol)?, flags)
 }
 

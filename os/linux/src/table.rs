@@ -8,8 +8,8 @@ use kernel::arch::current::vectors::TrapFrame;
 use crate::errno::{ENOSYS, Errno, Result};
 use crate::futex::{robust, waitv};
 use crate::{
-    epoll, eventfd, file, futex, info, limits, memory, poll, process, scheduling, signal, socket, thread,
-    time, timer, usage,
+    epoll, eventfd, file, futex, info, limits, memory, poll, process, scheduling, service, signal, socket,
+    thread, time, timer, usage,
 };
 
 /// How much of a call works.
@@ -70,7 +70,27 @@ macro_rules! syscalls {
                 _ => return None,
             })
         }
+
+        /// Carries out a call of the family `socket`. Only the service that has sockets refers to it, so that an image without
+        /// that holds none of these handlers.
+        pub fn socket_call(frame: &mut TrapFrame) -> Result {
+            $(syscalls!(@socket frame, $number, $family::$handler, $($argument),*);)*
+            Err(ENOSYS)
+        }
     };
+    (@socket $frame:ident, $number:literal, socket::$handler:ident, $($argument:ident),*) => {
+        if $frame.error as u32 == $number {
+            let mut registers =
+                [$frame.rdi, $frame.rsi, $frame.rdx, $frame.r10, $frame.r8, $frame.r9].into_iter();
+            $(let $argument = registers.next().unwrap_or(0);)*
+            return socket::$handler($(Argument::from_register($argument)),*);
+        }
+    };
+    (@socket $frame:ident, $number:literal, $family:ident::$handler:ident, $($argument:ident),*) => {};
+    (@call $frame:ident, socket::$handler:ident, $($argument:ident),*) => {{
+        $(let _ = $argument;)*
+        service::socket_call($frame)
+    }};
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {
         thread::clone($frame, $(Argument::from_register($argument)),*)
     };

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use linux::errno::{EAFNOSUPPORT, EPROTONOSUPPORT, Errno};
 use linux::service::Service;
 use linux::socket::{AF_INET, Family, Kind, Socket};
+use linux::table;
 
 use crate::{config, tcp, udp};
 
@@ -13,7 +14,8 @@ use crate::{config, tcp, udp};
     not(includeos_metal),
     expect(dead_code, reason = "the record below is the only thing that refers to it")
 )]
-static SERVICE: Service = Service { name: "net", start: config::start, sockets: &Inet };
+static SERVICE: Service =
+    Service { name: "net", start: config::start, calls: table::socket_call, sockets: &Inet };
 
 /// What makes sockets of the internet protocols.
 struct Inet;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use abi::report::PREFIX;
 pub use qemu::Machine;
-use qemu::{Outcome, Vm};
+use qemu::{Network, Outcome, Vm};
 
 use crate::image::Image;
 
@@ -121,9 +121,21 @@ impl Boot {
         format!("{machine} {cpu} {cpus} CPUs {memory_mib} MiB isolation={isolation}")
     }
 
+    /// With a network interface.
+    pub fn network(mut self, network: Network) -> Self {
+        self.vm.network = network;
+        self
+    }
+
     /// Boots, and waits for the end.
     #[track_caller]
     pub fn run(&self) -> Ended {
+        self.run_watched(|_| ())
+    }
+
+    /// As [`Self::run`]; `watch` sees the console each time that something was added.
+    #[track_caller]
+    pub fn run_watched(&self, mut watch: impl FnMut(&str)) -> Ended {
         let mut console = Vec::new();
         let mut running = match self.vm.start() {
             Ok(running) => running,
@@ -135,6 +147,7 @@ impl Boot {
         });
         let outcome = running.pump(|octets| {
             console.extend_from_slice(octets);
+            watch(&String::from_utf8_lossy(&console));
             ControlFlow::Continue(())
         });
         feeder.map(|feeder| feeder.join().expect("the feeder does not panic"));

@@ -22,6 +22,16 @@ impl Image {
         Self::at(Path::new(target_dir()), "release", name)
     }
 
+    /// A project of `examples`, with one program of the same name. Built when it is asked for.
+    #[track_caller]
+    pub fn example(name: &str) -> Self {
+        let folder = tool::target_dir().join("boot-tests").join("examples");
+        let target = folder.to_str().expect("a path of text");
+        let project = tool::repository().join("examples").join(name);
+        tool::succeed(&project, &["build", "--release", "--target-dir", target]);
+        Self::at(&folder, "release", name)
+    }
+
     /// `cargo includeos run -- ARGS` of a program of `tests/programs`.
     #[track_caller]
     pub fn run_by_tool(name: &str, args: &[&str]) -> Output {

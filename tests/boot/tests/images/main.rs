@@ -6,6 +6,7 @@ mod faults;
 mod isolation;
 mod machines;
 mod memory;
+mod network;
 mod object;
 mod ordinary;
 mod panics;

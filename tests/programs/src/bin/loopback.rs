@@ -25,12 +25,12 @@ fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {
 fn echo() -> std::io::Result<()> {
     let (listener, address) = listen()?;
     println!("port chosen: {}", address.port() >= 1024);
-    let server = thread::spawn(move || -> std::io::Result<()> {
+    let server = thread::spawn(move || -> std::io::Result<bool> {
         let (mut stream, peer) = listener.accept()?;
-        println!("peer is local: {}", peer.ip().is_loopback());
         let mut octets = [0; 5];
         stream.read_exact(&mut octets)?;
-        stream.write_all(&octets)
+        stream.write_all(&octets)?;
+        Ok(peer.ip().is_loopback())
     });
     let mut stream = TcpStream::connect(address)?;
     println!("peer address: {}", stream.peer_addr()? == address);
@@ -40,7 +40,8 @@ fn echo() -> std::io::Result<()> {
     let mut back = String::new();
     stream.read_to_string(&mut back)?;
     println!("echo: {back}");
-    server.join().expect("the server does not panic")
+    println!("the server saw a local peer: {}", server.join().expect("the server does not panic")?);
+    Ok(())
 }
 
 fn bulk() -> std::io::Result<()> {

@@ -1,0 +1,107 @@
+//! The network: sockets inside one machine, and a web server that is fetched from by the host.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use boot_tests::{Boot, Image, Machine, linux};
+use qemu::{Forward, Network, Protocol};
+
+/// How long the host waits for an answer: far longer than it takes, and not for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn sockets_inside_one_machine() {
+    linux::same(&Image::program("loopback"), &[], &[], &[]);
+}
+
+/// The host fetches from an unmodified server, over user networking, on every machine type, with one CPU and with several.
+#[test]
+fn a_web_server_is_fetched_from() {
+    let image = Image::example("web");
+    for (machine, cpus) in [(Machine::Q35, 1), (Machine::Microvm, 1), (Machine::Pc, 2), (Machine::Microvm, 4)]
+    {
+        let port = free_port();
+        let forward =
+            Forward { protocol: Protocol::Tcp, address: Ipv4Addr::LOCALHOST, host: port, guest: 80 };
+        let boot = Boot::new(&image)
+            .machine(machine)
+            .cpus(cpus)
+            .network(Network::User(vec![forward]))
+            .args(&["0.0.0.0:80"]);
+        let (told, listening) = mpsc::channel();
+        let client = std::thread::spawn(move || {
+            listening.recv_timeout(PATIENCE).expect("the server listens");
+            fetch_all(port)
+        });
+        let ended = boot.run_watched(|console| {
+            if console.contains("listening") {
+                let _ = told.send(());
+            }
+        });
+        let bodies = client.join().expect("the client is served");
+        assert_eq!(ended.outcome, qemu::Outcome::Exited(0), "{machine} {cpus} CPUs:\n{}", ended.console);
+        assert!(bodies[0].starts_with("Hello from an IncludeOS image! Request 1"), "{bodies:?}");
+        assert_eq!(bodies.len(), 22);
+        assert_eq!(bodies[21], "Good bye.\n");
+    }
+}
+
+/// A port of the host that nobody listens at.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Fetches on one connection, on several at once, and then ends the server. Returns the bodies.
+fn fetch_all(port: u16) -> Vec<String> {
+    let mut bodies = Vec::new();
+    // QEMU takes connections before the image has its address, and lets them go then.
+    let mut first = loop {
+        let mut stream = connect(port);
+        match get(&mut stream, "/") {
+            Some(body) => {
+                bodies.push(body);
+                break stream;
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    for _ in 0..10 {
+        bodies.push(get(&mut first, "/headers").expect("an answer"));
+    }
+    let others: Vec<_> = (0..10)
+        .map(|_| std::thread::spawn(move || get(&mut connect(port), "/").expect("an answer")))
+        .collect();
+    bodies.extend(others.into_iter().map(|other| other.join().expect("no panic")));
+    bodies.push(get(&mut first, "/stop").expect("an answer"));
+    bodies
+}
+
+fn connect(port: u16) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU forwards");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    BufReader::new(stream)
+}
+
+/// One request; `None`: the connection was closed.
+fn get(stream: &mut BufReader<TcpStream>, path: &str) -> Option<String> {
+    write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: image\r\n\r\n").ok()?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.strip_prefix("Content-Length: ") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    String::from_utf8(body).ok()
+}

@@ -136,8 +136,14 @@ impl Stack {
             None => {}
             Some(Event::Probe(lease)) => {
                 self.forget_lease(id, now);
-                if self.add_address_from(id, lease.address, Origin::Dhcp, now).is_err() {
-                    self.handle_lease_probed(id, now, false);
+                let address = lease.address.address();
+                let had_it = self
+                    .interface(id)
+                    .is_some_and(|iface| iface.addresses.iter().any(|known| known.cidr.address() == address));
+                let added = self.add_address_from(id, lease.address, Origin::Dhcp, now);
+                if had_it || added.is_err() {
+                    // Somebody gave it to the interface before, or it has no room: nothing will be probed.
+                    self.handle_lease_probed(id, now, had_it);
                 }
             }
             Some(Event::Bound(lease)) => {

@@ -12,6 +12,7 @@ fn main() {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
+    println!("cargo::rerun-if-env-changed={}", prelink::PROFILE_VARIABLE);
     let out = env::var("OUT_DIR").expect("Cargo sets OUT_DIR");
     let out = Path::new(&out);
     let object = prelink::build(workspace, &out.join("object")).unwrap_or_else(|error| {

@@ -1,7 +1,6 @@
 //! The console of this machine.
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -9,9 +8,8 @@ use sync::{Once, SpinLock};
 
 use crate::arch::current::{ioapic, power, vectors};
 use crate::device::Console;
-use crate::sched::Wake;
-use crate::sched::thread::Thread;
-use crate::{log, sched};
+use crate::sched::{Waiter, Wake};
+use crate::{exit, log, sched};
 
 static CONSOLE: Once<&'static dyn Console> = Once::new();
 
@@ -25,7 +23,7 @@ struct Input {
     ended: bool,
     /// The device interrupts. From the first reader on: a program that does not read costs nothing.
     enabled: bool,
-    waiters: Vec<Arc<Thread>>,
+    waiters: Vec<Waiter>,
 }
 
 static INPUT: SpinLock<Input> =
@@ -36,11 +34,15 @@ pub fn register(console: &'static dyn Console) {
     let _ = CONSOLE.set(console);
 }
 
+/// Who writes: what one call writes stays together.
+static OUTPUT: SpinLock<()> = SpinLock::new(());
+
 /// Writes octets to the console; they are lost if the machine has none.
 pub fn write(bytes: &[u8]) {
-    if let Some(console) = CONSOLE.get() {
-        console.write(bytes);
-    }
+    let Some(console) = CONSOLE.get() else { return };
+    // As the image ends, the CPU that held the lock may have been stopped.
+    let _guard = if exit::is_ending() { None } else { Some(OUTPUT.lock()) };
+    console.write(bytes);
 }
 
 impl Input {
@@ -92,18 +94,18 @@ pub fn readable() -> bool {
 
 /// Waits until input arrives, or the deadline, or the thread is notified; may return early.
 pub fn wait_for_input(deadline_ns: Option<u64>) -> Wake {
-    let thread = sched::prepare_wait();
+    let waiter = sched::prepare_wait();
     {
         let mut input = INPUT.lock();
         if input.ended || !input.octets.is_empty() {
-            sched::cancel_wait(&thread);
+            sched::cancel_wait(&waiter);
             return Wake::Woken;
         }
-        input.waiters.push(thread.clone());
+        input.waiters.push(waiter.clone());
     }
     let wake = sched::wait(deadline_ns);
     if wake != Wake::Woken {
-        INPUT.lock().waiters.retain(|waiter| !Arc::ptr_eq(waiter, &thread));
+        INPUT.lock().waiters.retain(|other| !other.is_same_thread(&waiter));
     }
     wake
 }

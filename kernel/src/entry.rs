@@ -6,7 +6,7 @@ use abi::boot_info::BootInfo;
 use abi::cmdline::Settings;
 
 use crate::arch::current::tsc::{self, Clock};
-use crate::arch::current::{cpuid, fpu, gdt, lapic, percpu, syscall, vectors};
+use crate::arch::current::{cpuid, fpu, gdt, isolation, lapic, percpu, syscall, vectors};
 use crate::exit::refuse;
 use crate::machine::{acpi, clock, pvh};
 use crate::mm::{InitError, kstack};
@@ -46,11 +46,8 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     if let Err(InitError::TooLittle { ram }) = taken {
         refuse(format_args!("too little memory: {} KiB is not enough for this image (-m)", ram / 1024));
     }
-    let mut stacks = [0; 7];
-    for top in &mut stacks {
-        *top = kstack::map(1)
-            .unwrap_or_else(|| refuse(format_args!("too little memory for interrupt stacks (-m)")));
-    }
+    let stacks = kstack::interrupt_stacks()
+        .unwrap_or_else(|| refuse(format_args!("too little memory for interrupt stacks (-m)")));
     // SAFETY: the stacks are fresh; interrupts are masked; the IDT is this CPU's alone.
     unsafe {
         gdt::load(percpu::this(), stacks);
@@ -63,6 +60,16 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         Err(_) => refuse(format_args!("command line: not UTF-8")),
     };
     log::set_level(settings.log.unwrap_or_default());
+    if settings.isolation.unwrap_or_default() {
+        if !mm::image::kernel_has_own_pages() {
+            refuse(format_args!(
+                "isolation=on: the linker put kernel and program on the same pages; link with lld, the tool-chain's own"
+            ));
+        }
+        // SAFETY: interrupts are masked, and there is neither a program nor another CPU.
+        unsafe { isolation::turn_on() };
+        mm::isolate();
+    }
     let Some(tsc_hz) = clock::tsc_hz(&settings, &features) else {
         refuse(format_args!("the clock's rate is unknown: pass tsc_hz= on the command line"))
     };
@@ -75,6 +82,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     // SAFETY: once on this CPU, before the program.
     unsafe {
         fpu::init(&features);
+        isolation::init_cpu(&features);
         syscall::init();
     }
     random::init(&features);
@@ -89,6 +97,11 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         tsc_hz,
         wall_ns_at_tsc_0: wall,
     };
+    // SAFETY: the page for it is among `start.reserved`.
+    #[cfg(includeos_metal)]
+    unsafe {
+        crate::smp::start(&features);
+    }
     // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
     unsafe { mm::release(&start.reserved, &info.ram) };
     log!(

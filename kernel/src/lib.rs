@@ -22,5 +22,7 @@ pub mod mm;
 pub mod random;
 pub mod report;
 pub mod sched;
+#[cfg(includeos_metal)]
+pub mod smp;
 pub mod time;
 pub mod uaccess;

@@ -1,14 +1,14 @@
 //! Reports of faults and panics: what happened, registers, backtrace. The host tool names the addresses.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::Ordering;
 
 use abi::exit::{STATUS_KERNEL, STATUS_SIGNAL_BASE};
 use abi::report::{Frame, PREFIX};
 
 use crate::arch::current::vectors::TrapFrame;
-use crate::arch::current::{percpu, power, uaccess, vectors};
+use crate::arch::current::{power, uaccess, vectors};
 use crate::console::Writer;
+use crate::exit;
 use crate::mm::{self, Access, PageInError};
 use crate::sched;
 
@@ -96,13 +96,18 @@ impl fmt::Display for What<'_> {
     }
 }
 
+/// A thread's name as text.
+pub(crate) fn text(name: &[u8; 16]) -> &str {
+    let name = name.split(|&octet| octet == 0).next().unwrap_or(&[]);
+    core::str::from_utf8(name).unwrap_or("?")
+}
+
 /// Reports a fault of the program and ends the image with 128 plus the signal's number.
 pub fn program_fault(frame: &TrapFrame, cause: Cause) -> ! {
     begin();
     let thread = sched::current();
     let name = thread.name();
-    let name = name.split(|&octet| octet == 0).next().unwrap_or(&[]);
-    let name = core::str::from_utf8(name).unwrap_or("?");
+    let name = text(&name);
     let what = What(frame, cause);
     let mut out = Writer;
     let _ = writeln!(out, "\n{PREFIX}program fault: {what} (thread {} \"{name}\")", thread.tid);
@@ -140,7 +145,7 @@ pub fn kernel_panic(info: &core::panic::PanicInfo<'_>) -> ! {
 
 /// A second fault while a report is written ends the machine.
 fn begin() {
-    if percpu::this().dying.swap(true, Ordering::Relaxed) {
+    if !exit::stop_others() {
         let _ = writeln!(Writer, "{PREFIX}another fault during the report");
         power::exit(STATUS_KERNEL);
     }

@@ -40,6 +40,7 @@ pub fn check_range(address: u64, len: u64) -> Result<(), Fault> {
 }
 
 fn check(address: u64, len: usize) -> Result<(), Fault> {
+    percpu::assert_in_section();
     check_range(address, len as u64)?;
     if mm::image::holds_kernel(address..address + len as u64) { Err(Fault) } else { Ok(()) }
 }
@@ -124,6 +125,42 @@ pub fn write<T: Plain>(to: u64, value: T) -> Result<(), Fault> {
     // SAFETY: `T: Plain` has no padding, so that all its octets are initialised.
     let octets = unsafe { core::slice::from_raw_parts((&raw const value).cast(), size_of::<T>()) };
     write_bytes(to, octets)
+}
+
+/// Reads a word without paging it in: under a lock, after [`page_in_word`] without it. One access if `from` is a multiple
+/// of 4.
+///
+/// # Errors
+/// [`Fault`]: the page is not there at the moment, or never.
+pub fn try_read_word(from: u64) -> Result<u32, Fault> {
+    check(from, 4)?;
+    let mut word = 0u32;
+    // SAFETY: as in `read_bytes`.
+    let left = unsafe { uaccess::copy((&raw mut word).cast(), from as *const u8, 4) };
+    if left == 0 { Ok(word) } else { Err(Fault) }
+}
+
+/// Replaces a word, in one step, if it is `old`; returns what was found. Does not page it in, as [`try_read_word`]. `at` is a
+/// multiple of 4.
+///
+/// # Errors
+/// [`Fault`]: the page is not there at the moment, or may not be written.
+pub fn try_compare_exchange(at: u64, old: u32, new: u32) -> Result<u32, Fault> {
+    check(at, 4)?;
+    if !at.is_multiple_of(4) {
+        return Err(Fault);
+    }
+    // SAFETY: an aligned address in the program's half.
+    unsafe { uaccess::compare_exchange(at as *mut u32, old, new) }.ok_or(Fault)
+}
+
+/// Backs the page of a word, for reading or writing. Another thread may unmap it again before the next access.
+///
+/// # Errors
+/// [`Fault`].
+pub fn page_in_word(at: u64, access: Access) -> Result<(), Fault> {
+    check(at, 4)?;
+    mm::page_in(at, access).map_err(|_| Fault)
 }
 
 /// Reads a string that ends with a zero octet, without it, into `to`.

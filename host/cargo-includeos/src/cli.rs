@@ -180,6 +180,9 @@ pub struct MachineOptions {
     /// Which of the kernel's own messages are shown: error, warn, info or debug
     #[arg(long, value_name = "LEVEL", value_parser = parse_log)]
     pub log: Option<LogLevel>,
+    /// Run the program at ring 3, apart from the kernel, which it cannot read or change
+    #[arg(long)]
+    pub isolation: bool,
     /// More arguments for QEMU, separated by blanks
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub qemu: Vec<String>,

@@ -47,9 +47,6 @@ pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, ma
     vm.machine = options.machine;
     vm.cpu.clone_from(&options.cpu);
     vm.cpus = options.cpus;
-    if options.cpus > 1 {
-        ui::warning("the machine gets the CPUs you ask for, but the kernel uses only the first one yet");
-    }
     vm.memory_mib = options.memory;
     vm.extra = options.qemu.iter().flat_map(|words| words.split_whitespace()).map(Into::into).collect();
     // Who asks QEMU to log wants to read it.
@@ -79,6 +76,7 @@ fn settings(image: &Image, options: &MachineOptions, backtrace: Backtrace) -> Se
         argv0: image.path.file_name().map(|name| name.to_string_lossy().into_owned()),
         env,
         log: options.log,
+        isolation: options.isolation.then_some(true),
         args: options.args.clone(),
         ..Settings::default()
     }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// `out=PATH`: where the counts go. Written when a window ends and when QEMU exits.
     pub out: PathBuf,
-    /// `hist=PATH`: where the counts by address go, those of the first window (without one: of the whole run).
+    /// `hist=PATH`: where the counts by address go, those of the first window; without one, of the first
+    /// section between marks; without that, of the whole run.
     pub hist: Option<PathBuf>,
     /// `window=NAME:FROM:TO`, any number of times; addresses are virtual and hexadecimal with `0x` or decimal.
     pub windows: Vec<Window>,

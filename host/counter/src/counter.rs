@@ -1,9 +1,9 @@
 //! The plugin: places the counters when a block is translated, reads them when a window ends.
 
 use crate::args::Args;
-use crate::opcode::{Class, Kind};
+use crate::opcode::{Class, Kind, Mark};
 use crate::qemu::{self, Access, Block, Entry, Info, Instruction, MemInfo, PluginId};
-use crate::report::{Counts, Line, Progress};
+use crate::report::{Counts, Line, Progress, SECTION};
 use crate::slots::{Counted, Slots};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::Path;
@@ -41,6 +41,8 @@ struct Entries {
 #[derive(Default)]
 struct State {
     windows: Vec<WindowState>,
+    /// Those of the program's marks, in the order of their starts.
+    sections: Vec<WindowState>,
     slots: Slots,
     hist_before: Vec<u64>,
     hist_after: Option<Vec<u64>>,
@@ -56,6 +58,7 @@ struct WindowState {
 struct Site {
     class: Class,
     address: u64,
+    mark: Option<Mark>,
     /// The histogram's counters, where one was asked for.
     instructions_at: Option<Entry>,
     ports_at: Option<Entry>,
@@ -114,7 +117,7 @@ unsafe extern "C" fn exit(_id: PluginId, _data: *mut c_void) {
 unsafe extern "C" fn on_edge(_vcpu: c_uint, site: *mut c_void) {
     // SAFETY: `Instruction::on_execute` was given a `&'static Site`.
     let site = unsafe { &*site.cast_const().cast::<Site>() };
-    counter().pass_edge(site.address);
+    counter().pass_edge(site);
 }
 
 unsafe extern "C" fn on_repeated(vcpu: c_uint, site: *mut c_void) {
@@ -160,8 +163,11 @@ impl Counter {
     /// Places the counters of one instruction. What is registered first runs first.
     fn place(&self, instruction: &Instruction<'_>, instructions_at: Option<Entry>, slots: &mut Slots) {
         let address = instruction.address();
-        let class = Class::of(instruction.octets(&mut [0; qemu::MAX_INSTRUCTION_LEN]));
-        let is_edge = self.args.windows.iter().any(|window| address == window.from || address == window.to);
+        let mut buffer = [0; qemu::MAX_INSTRUCTION_LEN];
+        let octets = instruction.octets(&mut buffer);
+        let (class, mark) = (Class::of(octets), Mark::of(octets));
+        let is_edge = mark.is_some()
+            || self.args.windows.iter().any(|window| address == window.from || address == window.to);
         let hist = self.args.hist.is_some();
         let is_port = class.kind == Kind::Port;
         let is_string = matches!(class.kind, Kind::StringStore | Kind::StringLoad);
@@ -170,7 +176,7 @@ impl Counter {
         let ports_at = (hist && is_port).then(|| slots.entry(Counted::Ports, address));
         let mmio_at = (hist && counts_accesses).then(|| slots.entry(Counted::Mmio, address));
         let site: &'static Site =
-            Box::leak(Box::new(Site { class, address, instructions_at, ports_at, mmio_at }));
+            Box::leak(Box::new(Site { class, address, mark, instructions_at, ports_at, mmio_at }));
 
         if is_edge {
             instruction.on_execute(on_edge, site);
@@ -209,11 +215,15 @@ impl Counter {
         }
     }
 
-    /// The instruction at `address`, where a window starts or ends, is about to be executed.
-    fn pass_edge(&self, address: u64) {
+    /// An instruction at which a window or a section starts or ends is about to be executed.
+    fn pass_edge(&self, site: &Site) {
         let mut guard = self.lock();
         let state = &mut *guard;
         let now = self.counts();
+        if let Some(mark) = site.mark {
+            self.pass_mark(mark, now, state);
+        }
+        let address = site.address;
         let mut ended = false;
         for (index, (window, passed)) in self.args.windows.iter().zip(&mut state.windows).enumerate() {
             if passed.start.is_none() && address == window.from {
@@ -234,6 +244,27 @@ impl Counter {
         }
     }
 
+    fn pass_mark(&self, mark: Mark, now: Counts, state: &mut State) {
+        // The histogram is the first window's, or where there is none the first section's.
+        let has_hist = self.args.hist.is_some() && self.args.windows.is_empty();
+        match (mark, state.sections.as_mut_slice()) {
+            (Mark::Start, sections) => {
+                if has_hist && sections.is_empty() {
+                    state.hist_before = state.slots.counts();
+                }
+                state.sections.push(WindowState { start: Some(now), end: None });
+            }
+            (Mark::End, [.., last]) if last.end.is_none() => {
+                last.end = Some(now);
+                if has_hist && state.hist_after.is_none() {
+                    state.hist_after = Some(state.slots.counts());
+                }
+            }
+            // An end without a start says nothing.
+            (Mark::End, _) => {}
+        }
+    }
+
     fn counts(&self) -> Counts {
         let Entries { instructions, string_bytes, ports, mmio, .. } = &self.entries;
         Counts {
@@ -248,13 +279,15 @@ impl Counter {
     fn write(&self, state: &mut State) {
         let now = self.counts();
         let mut text = Line { window: "total", progress: Progress::Closed, counts: now }.to_string();
-        for (window, passed) in self.args.windows.iter().zip(&state.windows) {
+        let names = self.args.windows.iter().map(|window| window.name.as_str());
+        let windows = names.zip(&state.windows);
+        for (window, passed) in windows.chain(state.sections.iter().map(|section| (SECTION, section))) {
             let (progress, counts) = match (passed.start, passed.end) {
                 (None, _) => (Progress::Unopened, Counts::default()),
                 (Some(start), None) => (Progress::Open, now - start),
                 (Some(start), Some(end)) => (Progress::Closed, end - start),
             };
-            text += &Line { window: &window.name, progress, counts }.to_string();
+            text += &Line { window, progress, counts }.to_string();
         }
         save(&self.args.out, &text);
         if let Some(path) = &self.args.hist {

@@ -14,6 +14,9 @@
 //!
 //! The arguments are those of [`args::Args`]; the output is one JSON object a line, see [`report`].
 //!
+//! A window is between two addresses. A *section* is between two marks, instructions that do nothing
+//! ([`opcode::Mark`]): a program that carries them is counted alike wherever it is loaded and under any system.
+//!
 //! # What the numbers mean
 //!
 //! * TCG of QEMU 10 runs up to 65,535 iterations of a `rep` instruction at a time, older ones and `-icount` a single
@@ -25,6 +28,7 @@
 //!   `cmps`. `ins` and `outs` are port instructions; a `rep` one counts as one device access.
 //! * A window is counted from the first execution of its start to the first execution of its end, by any CPU, the
 //!   start included and the end not.
+//! * A section is counted from the execution of its start to that of the next end, the start included.
 //! * `hlt`, `cpuid` and `wrmsr` also leave the guest on many real machines. They are not devices and not counted.
 
 pub mod args;

@@ -13,6 +13,32 @@ pub enum Kind {
     Port,
 }
 
+/// An instruction by which a program says where a section starts or ends: `nop dword ptr [rax + displacement]`, whose
+/// displacement no compiler chooses. It does nothing, in any ring and under any system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// What follows is counted.
+    Start,
+    /// What follows is not counted any more.
+    End,
+}
+
+impl Mark {
+    /// The instruction that starts a section.
+    pub const START: [u8; 7] = *b"\x0f\x1f\x80IOSs";
+    /// The instruction that ends a section.
+    pub const END: [u8; 7] = *b"\x0f\x1f\x80IOSe";
+
+    /// The mark that this instruction is.
+    pub fn of(code: &[u8]) -> Option<Self> {
+        match code {
+            code if code == Self::START => Some(Self::Start),
+            code if code == Self::END => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+
 /// An instruction, classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
@@ -56,6 +82,14 @@ mod tests {
     fn class(code: &[u8]) -> (Kind, bool) {
         let Class { kind, repeated } = Class::of(code);
         (kind, repeated)
+    }
+
+    #[test]
+    fn only_its_displacement_makes_a_nop_a_mark() {
+        assert_eq!(Mark::of(&Mark::START), Some(Mark::Start));
+        assert_eq!(Mark::of(&Mark::END), Some(Mark::End));
+        assert_eq!(Mark::of(b"\x0f\x1f\x80\0\0\0\0"), None);
+        assert_eq!(class(&Mark::START), (Kind::Plain, false));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The text that the plugin writes.
 //!
 //! `out=` receives one JSON object a line: first the whole run (`"window":"total"`), then each window in the order
-//! of the arguments. `hist=` receives lines of three words: what was counted (`insn`, `port` or `mmio`), the
+//! of the arguments, then each section between two marks of the program (`"window":"section"`) in the order of their
+//! starts. `hist=` receives lines of three words: what was counted (`insn`, `port` or `mmio`), the
 //! address of the block or instruction, the count.
 
 use std::fmt;
 use std::ops::Sub;
+
+/// The window's name in the line of a section.
+pub const SECTION: &str = "section";
 
 /// The columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use includeos_counter::opcode::Mark;
+
 const LOAD: u32 = 0x10_0000;
 /// More than TCG runs of one `rep` instruction at a time.
 const STORED: u32 = 200_000;
@@ -28,7 +30,7 @@ fn kernel(code: &[u8]) -> Vec<u8> {
     elf
 }
 
-/// Eleven instructions to the end of the window, with one exit by port and two by memory.
+/// Thirteen instructions to the end of the window, with one exit by port and two by memory.
 fn code() -> (Vec<u8>, u32) {
     let mut code = Vec::new();
     code.extend([0xfc]); // cld
@@ -40,8 +42,10 @@ fn code() -> (Vec<u8>, u32) {
     code.extend([0xf3, 0xaa]); // rep stosb
     code.push(0xbe); // mov esi, 2 MiB
     code.extend(0x20_0000_u32.to_le_bytes());
+    code.extend(Mark::START);
     code.extend([0xa5]); // movsd
     code.extend([0xad]); // lodsd
+    code.extend(Mark::END);
     code.push(0xa1); // mov eax, [version of the local APIC]
     code.extend(0xfee0_0030_u32.to_le_bytes());
     code.push(0xa1); // and once more
@@ -106,7 +110,7 @@ fn count(machine: &[&str], name: &str, more: &str) -> (String, String) {
 
 fn expected(mmio: u32) -> String {
     format!(
-        "{{\"window\":\"code\",\"progress\":\"closed\",\"instructions\":11,\"string_bytes\":{},\
+        "{{\"window\":\"code\",\"progress\":\"closed\",\"instructions\":13,\"string_bytes\":{},\
          \"device_accesses\":{},\"ports\":1,\"mmio\":{mmio},\"blocks\":",
         STORED + 4 + 4,
         1 + mmio
@@ -124,7 +128,11 @@ fn each_column_is_exact_on_q35() {
         "{\"window\":\"never\",\"progress\":\"unopened\",\"instructions\":0,\"string_bytes\":0,\
          \"device_accesses\":0,\"ports\":0,\"mmio\":0,\"blocks\":0}"
     );
-    assert_eq!(total(&hist, "insn"), 11, "{hist}");
+    assert!(lines[3].starts_with(
+        "{\"window\":\"section\",\"progress\":\"closed\",\"instructions\":3,\"string_bytes\":8,\"device_accesses\":0,"
+    ));
+    assert_eq!(lines.len(), 4, "{counts}");
+    assert_eq!(total(&hist, "insn"), 13, "{hist}");
     assert_eq!(total(&hist, "port"), 1, "{hist}");
     assert_eq!(total(&hist, "mmio"), 2, "{hist}");
     assert!(hist.contains(&format!("port {:#x} 1\n", LOAD + code().1 - 2)), "{hist}");
@@ -140,7 +148,7 @@ fn each_column_is_exact_on_microvm() {
 fn a_repeated_instruction_counts_once_where_qemu_enters_it_for_each_octet() {
     let (counts, hist) = count(&["-M", "q35", "-icount", "shift=0"], "icount", "");
     assert!(counts.contains(&expected(2)), "{counts}");
-    assert_eq!(total(&hist, "insn"), 11, "{hist}");
+    assert_eq!(total(&hist, "insn"), 13, "{hist}");
 }
 
 #[test]

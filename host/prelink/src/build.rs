@@ -21,6 +21,9 @@ const RUSTFLAGS: [&str; 6] = [
     "-Cforce-unwind-tables=no",
 ];
 
+/// Names another profile of the workspace for the object: `object-checked` has the kernel's own assertions.
+pub const PROFILE_VARIABLE: &str = "INCLUDEOS_OBJECT_PROFILE";
+
 /// The finished object.
 #[derive(Clone, Debug)]
 pub struct KernelObject {
@@ -79,7 +82,8 @@ fn compile(workspace: &Path, scratch: &Path) -> Result<PathBuf, BuildError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(workspace).args(["build", "--quiet", "--package", "includeos-object"]);
-    command.args(["--profile", "object", "--target", TARGET, "--target-dir"]).arg(scratch);
+    let profile = std::env::var(PROFILE_VARIABLE).unwrap_or_else(|_| "object".to_owned());
+    command.args(["--profile", &profile, "--target", TARGET, "--target-dir"]).arg(scratch);
     // What the outer cargo set for its own build is not for this one.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
@@ -96,7 +100,7 @@ fn compile(workspace: &Path, scratch: &Path) -> Result<PathBuf, BuildError> {
     let flags = RUSTFLAGS.iter().copied().chain([remap.as_str()]).collect::<Vec<_>>();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run(&mut command)?;
-    Ok(scratch.join(TARGET).join("object").join("libobject.a"))
+    Ok(scratch.join(TARGET).join(profile).join("libobject.a"))
 }
 
 /// The linker that comes with the tool-chain.

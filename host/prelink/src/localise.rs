@@ -6,6 +6,8 @@ use abi::note::{IMAGE_NAME, ImageNote};
 use object::build::elf::{Builder, SectionData};
 use object::elf;
 
+use crate::got::remove_table;
+
 /// What stays global: the boot entry. Two kernels in one program then are a duplicate symbol, a good guard.
 const GLOBALS: [&str; 1] = ["__includeos_pvh_start"];
 
@@ -59,6 +61,8 @@ pub enum GateError {
     Section(String),
     /// It holds no image note.
     NoNote,
+    /// It reads an address from a table of the program's, by an instruction that cannot do without.
+    Table(String),
 }
 
 impl fmt::Display for GateError {
@@ -69,25 +73,38 @@ impl fmt::Display for GateError {
             Self::NoEntry => write!(f, "it has no boot entry"),
             Self::Section(name) => write!(f, "it has a section {name}"),
             Self::NoNote => write!(f, "it has no image note"),
+            Self::Table(place) => write!(f, "it needs a global offset table ({place})"),
         }
     }
 }
 
 impl std::error::Error for GateError {}
 
-/// Makes symbols local, renames sections, fills in the build id and checks the rules. Returns the object and its id.
+/// Makes symbols local, renames sections, removes the offset table, fills in the build id and checks the rules. Returns the object and its id.
 ///
 /// # Errors
 /// [`GateError`]: the first rule that is broken.
 pub fn localise(object: &[u8]) -> Result<(Vec<u8>, [u8; 16]), GateError> {
-    let mut builder = Builder::read(object).map_err(|error| GateError::Elf(error.to_string()))?;
+    let mut builder = read(object)?;
     rename_sections(&mut builder)?;
     localise_symbols(&mut builder)?;
-    let build_id = fnv1a_128(object).to_le_bytes();
+    remove_table(&mut builder)?;
+    // The id is that of the result, but for the id.
+    let without_id = write(builder)?;
+    let build_id = fnv1a_128(&without_id).to_le_bytes();
+    let mut builder = read(&without_id)?;
     set_build_id(&mut builder, build_id)?;
+    Ok((write(builder)?, build_id))
+}
+
+fn read(object: &[u8]) -> Result<Builder<'_>, GateError> {
+    Builder::read(object).map_err(|error| GateError::Elf(error.to_string()))
+}
+
+fn write(builder: Builder<'_>) -> Result<Vec<u8>, GateError> {
     let mut bytes = Vec::new();
     builder.write(&mut bytes).map_err(|error| GateError::Elf(error.to_string()))?;
-    Ok((bytes, build_id))
+    Ok(bytes)
 }
 
 fn rename_sections(builder: &mut Builder<'_>) -> Result<(), GateError> {

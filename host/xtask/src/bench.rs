@@ -2,17 +2,24 @@
 
 mod boot;
 mod counts;
+mod cpio;
 mod hello;
+mod linux;
 mod memory;
+mod micro;
 mod profile;
+mod program;
+mod scaling;
 mod soak;
 mod symbols;
 mod table;
 mod timing;
+mod torture;
 
 use anyhow::Result;
 use clap::Subcommand;
 use qemu::{Machine, Vm};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,7 +33,10 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Micro(micro::Micro),
+    Scaling(scaling::Scaling),
     SoakBoot(soak::SoakBoot),
+    SoakTorture(torture::SoakTorture),
     Profile(profile::Profile),
 }
 
@@ -36,7 +46,10 @@ impl Bench {
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
+            Command::Micro(command) => command.run(),
+            Command::Scaling(command) => command.run(),
             Command::SoakBoot(command) => command.run(),
+            Command::SoakTorture(command) => command.run(),
             Command::Profile(command) => command.run(),
         }
     }
@@ -44,6 +57,13 @@ impl Bench {
 
 /// The machine types that have goals.
 const MACHINES: [Machine; 2] = [Machine::Q35, Machine::Microvm];
+
+/// Says so where the host has more to do than it should have for times to mean something.
+fn busy_host() -> Option<String> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse::<f64>().ok()?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (load > 0.75 * cpus as f64).then(|| format!("the host is busy (load {load} on {cpus} CPUs)"))
+}
 
 /// A machine for measurements: TCG everywhere, so that figures compare, and never for ever.
 fn machine(image: &Path, machine: Machine) -> Vm {

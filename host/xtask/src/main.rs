@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod demo;
 mod metadata;
+mod models;
 mod repo;
 mod setup;
 mod syscalls;
@@ -35,6 +36,7 @@ enum Command {
     Demo(demo::Demo),
     Tidy(tidy::Tidy),
     Bench(bench::Bench),
+    Models(models::Models),
     Syscalls(syscalls::Syscalls),
 }
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Tidy(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Models(command) => command.run(),
         Command::Syscalls(command) => command.run(),
     };
     match result {

@@ -1,13 +1,13 @@
 //! `cargo xtask test`: passes all tests.
 
-use crate::{repo, setup, tidy, ui};
+use crate::{models, repo, setup, tidy, ui};
 use anyhow::{Result, bail};
 use std::fmt;
 use std::path::PathBuf;
 
 /// Run all checks and tests
 ///
-/// Formatting, lints, the checks of `tidy`, then the tests of all crates, those that boot images under QEMU among
+/// Formatting, lints, the checks of `tidy`, the models of loom, then the tests of all crates, those that boot images under QEMU among
 /// them. Installs first what is missing, as `setup` does. A failed step does not keep the next from running.
 #[derive(clap::Args)]
 pub struct Test {}
@@ -25,7 +25,7 @@ impl Test {
 }
 
 /// Number of steps of [`run_steps`].
-pub const STEPS: usize = 5;
+pub const STEPS: usize = 6;
 
 /// Runs the steps, for `ci` as well. The sum, to be printed last, counts each check as one test.
 pub fn run_steps(steps: &mut ui::Steps) -> Tally {
@@ -42,6 +42,7 @@ pub fn run_steps(steps: &mut ui::Steps) -> Tally {
         ui::run(cargo.args(["--", "-D", "warnings"]).env("RUSTFLAGS", "--cfg=includeos_metal"))
     }));
     tally.count(steps.run("tidy", tidy::check));
+    tally.count(steps.run("models", models::run_loom));
     let mut tests = Tally::default();
     let result = steps.run("tests", || {
         let mut cargo = repo::cargo();

@@ -76,6 +76,21 @@ fn madt_entries() -> impl Iterator<Item = (u8, &'static [u8])> {
     })
 }
 
+/// LAPIC numbers of the CPUs that the MADT marks as enabled (§ 5.2.12.2, § 5.2.12.12). Empty: there is no table.
+pub fn apic_ids() -> impl Iterator<Item = u32> {
+    const LOCAL_APIC: u8 = 0;
+    const LOCAL_X2APIC: u8 = 9;
+    const ENABLED: u32 = 1;
+    madt_entries().filter_map(|(kind, body)| {
+        let (id, flags) = match kind {
+            LOCAL_APIC => (u32::from(*body.get(1)?), u32_at(body, 2)?),
+            LOCAL_X2APIC => (u32_at(body, 2)?, u32_at(body, 6)?),
+            _ => return None,
+        };
+        (flags & ENABLED != 0).then_some(id)
+    })
+}
+
 /// Physical address of the first I/O APIC. `None`: no table names one.
 pub fn ioapic_base() -> Option<u64> {
     madt_entries().find_map(|(kind, body)| if kind == 1 { u32_at(body, 2).map(u64::from) } else { None })

@@ -2,5 +2,7 @@
 
 pub mod acpi;
 pub mod clock;
+pub mod cpus;
 pub mod fw_cfg;
+mod mp_table;
 pub mod pvh;

@@ -2,6 +2,7 @@
 
 use abi::boot_info::PhysRange;
 
+use crate::arch::current::paging::{PAGE_SIZE, STARTUP_PAGE};
 use crate::mm::direct;
 
 /// Most RAM ranges that are used; further ones are left alone. PCs have two or three.
@@ -43,8 +44,9 @@ pub struct StartInfo {
     pub cmdline: &'static [u8],
     /// Physical address of the ACPI root pointer.
     pub rsdp: Option<u64>,
-    /// RAM that holds the hand-over itself: the start info, its memory map, the command line.
-    pub reserved: [PhysRange; 3],
+    /// RAM that is needed until boot is over: the hand-over itself (start info, memory map, command line), and the page where
+    /// other CPUs start.
+    pub reserved: [PhysRange; 4],
 }
 
 /// The hand-over is not to be understood.
@@ -112,6 +114,7 @@ impl StartInfo {
             range(address, size_of::<RawStartInfo>() as u64),
             range(info.memmap, u64::from(info.memmap_entries) * size_of::<RawMemmapEntry>() as u64),
             range(info.cmdline, cmdline.len() as u64 + 1),
+            range(STARTUP_PAGE, PAGE_SIZE),
         ];
         Ok(Self { ram, ram_len, cmdline, rsdp: (info.rsdp != 0).then_some(info.rsdp), reserved })
     }

@@ -8,6 +8,7 @@ use heap::{Heap, PageSource};
 use sync::SpinLock;
 
 use super::{direct, frames};
+use crate::arch::current::percpu;
 
 static HEAP: SpinLock<Heap> = SpinLock::new(Heap::new());
 
@@ -32,10 +33,12 @@ struct KernelHeap;
 // SAFETY: `Heap` returns exclusive memory of the layout asked for; the lock serialises its callers.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        percpu::assert_in_section();
         HEAP.lock().alloc(layout, &mut Frames).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        percpu::assert_in_section();
         if let Some(ptr) = NonNull::new(ptr) {
             // SAFETY: the caller's promise: `ptr` came from `alloc` with this layout.
             unsafe { HEAP.lock().dealloc(ptr, layout, &mut Frames) }

@@ -2,7 +2,13 @@
 
 use abi::boot_info::PhysRange;
 
+use alloc::vec::Vec;
+
+use sync::Once;
+
+use super::direct;
 use crate::arch::current::paging::{NoFrame, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::vdso;
 
 /// An ELF64 program header (gABI, "Program Header").
 #[derive(Clone, Copy)]
@@ -54,8 +60,9 @@ pub struct ImageInfo {
 }
 
 fn header() -> &'static Header {
-    // SAFETY: the linker places the header in the image's first loaded page; it is never written.
-    unsafe { &HEADER }
+    // SAFETY: the linker places the header in the image's first loaded page; it is never written. The page is the program's, so
+    // the kernel goes there by its own map.
+    unsafe { &*direct::of_image(&raw const HEADER) }
 }
 
 fn program_headers() -> &'static [ProgramHeader] {
@@ -65,14 +72,24 @@ fn program_headers() -> &'static [ProgramHeader] {
     unsafe { core::slice::from_raw_parts(first, usize::from(header.phnum)) }
 }
 
+/// The headers of what is loaded. Under isolation the program cannot change what the kernel goes by, so that they are copied at
+/// boot: those in the image are in a page that it may make writable.
+static SEGMENTS: Once<Vec<ProgramHeader>> = Once::new();
+
+/// Copies the headers, as soon as there is memory for it.
+pub(super) fn keep_segments() {
+    let _ = SEGMENTS.set(program_headers().to_vec());
+}
+
 fn segments() -> impl Iterator<Item = &'static ProgramHeader> {
-    program_headers().iter().filter(|header| header.kind == PT_LOAD)
+    let headers = SEGMENTS.get().map_or_else(program_headers, Vec::as_slice);
+    headers.iter().filter(|header| header.kind == PT_LOAD)
 }
 
 /// What the program's start needs.
 pub fn info() -> ImageInfo {
-    let headers = program_headers();
-    ImageInfo { entry: header().entry, phdr: headers.as_ptr() as u64, phnum: headers.len() as u64 }
+    let phdr = (&raw const HEADER) as u64 + header().phoff;
+    ImageInfo { entry: header().entry, phdr, phnum: header().phnum.into() }
 }
 
 /// The pages the image occupies: virtual and physical addresses are the same.
@@ -90,6 +107,18 @@ pub fn is_code(address: u64) -> bool {
 /// Whether any of `range` is the kernel's own memory: its code, constants and data inside the image.
 pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
     kernel_sections().into_iter().any(|(start, stop)| range.start < stop && start < range.end)
+}
+
+/// Whether any of `range` is not the program's to change: the kernel's own memory, or the page that the vDSO reads.
+pub fn holds_closed(range: core::ops::Range<u64>) -> bool {
+    let data = vdso::data_address();
+    range.start < data + PAGE_SIZE && data < range.end || holds_kernel(range)
+}
+
+/// Whether the kernel's sections have pages of their own. GNU ld, other than lld, drops the empty sections that see to it.
+pub fn kernel_has_own_pages() -> bool {
+    let aligned = |address: u64| address.is_multiple_of(PAGE_SIZE);
+    kernel_sections().into_iter().all(|(start, stop)| aligned(start) && aligned(stop))
 }
 
 #[cfg(includeos_metal)]
@@ -126,6 +155,22 @@ pub fn areas() -> impl Iterator<Item = (core::ops::Range<u64>, Protection)> {
             Protection { read: s.flags & 4 != 0, write: s.flags & 2 != 0, execute: s.flags & 1 != 0 };
         (range, protection)
     })
+}
+
+/// Gives ring 3 the program's pages of the image.
+pub(super) fn isolate(tables: &mut PageTables) {
+    let data = vdso::data_address();
+    for (range, protection) in areas() {
+        for page in range.step_by(PAGE_SIZE as usize) {
+            let protection = match () {
+                () if page == data => Protection { write: false, ..protection },
+                () if holds_kernel(page..page + PAGE_SIZE) => continue,
+                () => protection,
+            };
+            // SAFETY: the kernel reaches its own data in these pages, the vDSO's, through the direct map.
+            unsafe { tables.protect(page, protection) };
+        }
+    }
 }
 
 /// Maps the image's pages by the rights of their segments.

@@ -59,6 +59,15 @@ pub fn map(pages: u64) -> Option<u64> {
     Some(bottom + pages * PAGE_SIZE)
 }
 
+/// A stack of one page for each entry of the task state segment. `None`: no memory.
+pub fn interrupt_stacks() -> Option<[u64; 7]> {
+    let mut stacks = [0; 7];
+    for top in &mut stacks {
+        *top = map(1)?;
+    }
+    Some(stacks)
+}
+
 /// Makes room to keep the stacks of so many threads when they end. False: no memory.
 pub fn reserve_spare(threads: usize) -> bool {
     let mut spare = SPARE.lock();

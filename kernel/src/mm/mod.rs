@@ -15,8 +15,9 @@ use ::heap::Buddy;
 use abi::boot_info::PhysRange;
 
 pub use space::{
-    Map, MapError, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, brk, check_mapped, discard, is_below_stack,
-    map, page_in, protect, remap, set_program, unmap, usage,
+    Map, MapError, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, barrier_on_all_cpus, brk, check_mapped,
+    discard, is_below_stack, isolate, map, page_in, protect, protection_at, remap, residency, set_program,
+    unmap, usage,
 };
 
 use crate::arch::current::paging::{DEVICE_BASE, NoFrame, PAGE_SIZE, PageTables};

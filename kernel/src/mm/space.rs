@@ -7,6 +7,8 @@ use sync::SpinLock;
 use super::vma::{Area, Areas, Backing, TooMany};
 use super::{Access, PageInError, frames, image};
 use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use crate::arch::current::percpu;
+use crate::arch::current::tlb::{self, Gone};
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
 const MMAP_MIN: u64 = 0x1_0000;
@@ -27,8 +29,9 @@ struct Space {
     /// Bytes promised to the program, and how many may be.
     committed: u64,
     commit_limit: u64,
-    /// Bytes of frames the program holds.
+    /// Bytes of frames the program holds, and the most it ever held.
     resident: u64,
+    peak_resident: u64,
     /// Frames that the program does not get.
     frame_reserve: u64,
 }
@@ -69,6 +72,8 @@ pub struct Remap {
     pub may_move: bool,
     /// Where it must go.
     pub to: Option<u64>,
+    /// The old place stays mapped, without content (`MREMAP_DONTUNMAP`). It is as long as the new one.
+    pub keep: bool,
 }
 
 /// A request for anonymous memory.
@@ -97,9 +102,12 @@ pub struct MemoryUsage {
     pub committed: u64,
     /// Bytes backed by frames of their own.
     pub resident: u64,
+    /// The most there ever were.
+    pub peak_resident: u64,
 }
 
 pub(super) fn init(tables: PageTables) {
+    image::keep_segments();
     let mut areas = Areas::new();
     for (range, protection) in image::areas() {
         areas.insert(range.start, Area::new(range.end, protection, Backing::Image, true));
@@ -112,12 +120,23 @@ pub(super) fn init(tables: PageTables) {
         committed: 0,
         commit_limit: 0,
         resident: 0,
+        peak_resident: 0,
         frame_reserve: 0,
     });
 }
 
 fn with<R>(f: impl FnOnce(&mut Space) -> R) -> R {
+    percpu::assert_in_section();
     f(SPACE.lock().as_mut().expect("mm::init ran before anything maps memory"))
+}
+
+/// Gives ring 3 what is the program's: its pages of the image now, and whatever is mapped for it from now on. Without this, all
+/// pages are ring 0's.
+pub fn isolate() {
+    with(|space| {
+        space.tables.open_to_ring_3();
+        image::isolate(&mut space.tables);
+    });
 }
 
 /// Prepares the address space for the program: its stack, and the limit of what may be promised, now that the kernel
@@ -217,6 +236,35 @@ pub fn check_mapped(address: u64, len: u64) -> Result<(), MapError> {
     with(|space| if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) })
 }
 
+/// Writes to `pages`, an element a page from `address` on, whether a frame is behind it (mincore(2)). The image's own pages
+/// always have one.
+///
+/// # Errors
+/// [`MapError::NoMemory`] if the range has a gap.
+pub fn residency(address: u64, pages: &mut [u8]) -> Result<(), MapError> {
+    let range = page_range(address, pages.len() as u64 * PAGE_SIZE).map_err(|_| MapError::NoMemory)?;
+    with(|space| {
+        if !space.areas.covers(range.clone()) {
+            return Err(MapError::NoMemory);
+        }
+        for (page, resident) in range.step_by(PAGE_SIZE as usize).zip(pages) {
+            *resident = u8::from(space.tables.get(page).is_some_and(|entry| entry.frame().is_some()));
+        }
+        Ok(())
+    })
+}
+
+/// What may be done with the page at `address`. `None`: nothing is mapped there.
+pub fn protection_at(address: u64) -> Option<Protection> {
+    with(|space| space.areas.find(address).map(|(_, area)| area.protection))
+}
+
+/// Has all CPUs that run threads pass a full memory barrier (membarrier(2)): those of idle CPUs pass one when they come.
+pub fn barrier_on_all_cpus() {
+    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    with(|_| tlb::shoot_down(Gone::Pages));
+}
+
 /// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
 pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
@@ -224,7 +272,11 @@ pub fn brk(end: u64) -> u64 {
 
 /// What the address space holds.
 pub fn usage() -> MemoryUsage {
-    with(|space| MemoryUsage { committed: space.committed, resident: space.resident })
+    with(|space| MemoryUsage {
+        committed: space.committed,
+        resident: space.resident,
+        peak_resident: space.peak_resident,
+    })
 }
 
 pub(super) fn map_kernel_page(address: u64) -> Option<()> {
@@ -286,6 +338,10 @@ impl Space {
             return Err(PageInError::Kernel);
         }
         let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
+        let page = address & !(PAGE_SIZE - 1);
+        if area.backing == Backing::Image && image::holds_closed(page..page + PAGE_SIZE) {
+            return Err(PageInError::Kernel);
+        }
         let protection = area.protection;
         let allowed = match access {
             Access::Read => protection.read,
@@ -295,7 +351,6 @@ impl Space {
         if !allowed {
             return Err(PageInError::Protected);
         }
-        let page = address & !(PAGE_SIZE - 1);
         if self.tables.get(page).is_some_and(|entry| entry.frame().is_some()) {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
             return Ok(());
@@ -311,6 +366,7 @@ impl Space {
             return Err(PageInError::NoMemory);
         }
         self.resident += PAGE_SIZE;
+        self.peak_resident = self.peak_resident.max(self.resident);
         Ok(())
     }
 
@@ -386,7 +442,16 @@ impl Space {
     }
 
     fn remap(&mut self, request: Remap) -> Result<u64, MapError> {
-        let old = page_range(request.address, request.old_len)?;
+        let old = page_range(request.address, request.old_len).map_err(|error| match error {
+            // A length of nothing, also one that wraps, is invalid only where something is mapped.
+            MapError::Invalid
+                if request.address.checked_add(request.old_len).is_some_and(|end| end > LOW_END) =>
+            {
+                MapError::NotMapped
+            }
+            MapError::Invalid if self.areas.find(request.address).is_none() => MapError::NotMapped,
+            error => error,
+        })?;
         let new_len = request.new_len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
         if new_len == 0 {
             return Err(MapError::Invalid);
@@ -398,7 +463,7 @@ impl Space {
         }
         self.areas.reserve(old.clone(), 1)?;
         let old_len = old.end - old.start;
-        if request.to.is_none() && new_len <= old_len {
+        if request.to.is_none() && new_len <= old_len && !request.keep {
             if new_len < old_len {
                 let tail = old.start + new_len..old.end;
                 self.areas.reserve(tail.clone(), 0)?;
@@ -411,8 +476,8 @@ impl Space {
         }
         let commit = |bytes: u64| if area.promised { bytes } else { 0 };
         // What is promised in the place it goes to is given up with it, and not counted here: a little too strict.
-        self.check_commit(commit(new_len.saturating_sub(old_len)))?;
-        if request.to.is_none() {
+        self.check_commit(commit(if request.keep { new_len } else { new_len.saturating_sub(old_len) }))?;
+        if request.to.is_none() && !request.keep {
             let grown = old.end..old.start.checked_add(new_len).ok_or(MapError::NoMemory)?;
             if area.end == old.end && grown.end <= window().end && self.areas.is_free(grown.clone()) {
                 self.areas.insert(grown.start, Area { end: grown.end, ..area });
@@ -442,7 +507,9 @@ impl Space {
             None => self.areas.find_gap(new_len, window()).ok_or(MapError::NoMemory)?,
         };
         self.move_pages(old.start..old.start + old_len.min(new_len), start, area.protection)?;
-        self.clear(old);
+        if !request.keep {
+            self.clear(old);
+        }
         self.areas.insert(start, Area { end: start + new_len, ..area });
         self.committed += commit(new_len);
         Ok(start)
@@ -457,6 +524,7 @@ impl Space {
             }
         });
         result.map_err(|_| MapError::NoMemory)?;
+        self.withdraw(from.clone());
         self.for_each_page(from.clone(), |tables, page| {
             // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
             let moved = unsafe { tables.unmap(page) }.and_then(|entry| entry.held_frame());
@@ -488,7 +556,7 @@ impl Space {
         if !self.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
         }
-        if image::holds_kernel(range.clone()) {
+        if image::holds_closed(range.clone()) {
             return Err(MapError::Denied);
         }
         if protection.execute
@@ -511,10 +579,14 @@ impl Space {
         self.check_commit(after.saturating_sub(before))?;
         self.committed = self.committed + after - before;
         self.areas.protect(range.clone(), protection);
+        let mut lost = false;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program's own pages, at its own request.
-            unsafe { tables.protect(page, protection) };
+            lost |= unsafe { tables.protect(page, protection) };
         });
+        if lost && tlb::has_others() {
+            tlb::shoot_down(Gone::Pages);
+        }
         Ok(())
     }
 
@@ -556,6 +628,7 @@ impl Space {
     }
 
     fn drop_frames(&mut self, range: Range<u64>) {
+        self.withdraw(range.clone());
         let mut dropped = 0;
         self.for_each_page(range, |tables, page| {
             // SAFETY: the program gives the page up; anonymous frames are mapped once.
@@ -567,6 +640,22 @@ impl Space {
             }
         });
         self.resident -= dropped;
+    }
+
+    /// Takes the pages of a range, whose frames are about to go elsewhere, from all other CPUs: first all of them in the tables,
+    /// then one interruption of the others.
+    fn withdraw(&mut self, range: Range<u64>) {
+        if !tlb::has_others() {
+            return;
+        }
+        let mut lost = false;
+        self.for_each_page(range, |tables, page| {
+            // SAFETY: the program has given the page up, or is about to find it elsewhere.
+            lost |= unsafe { tables.protect(page, Protection::NONE) };
+        });
+        if lost {
+            tlb::shoot_down(Gone::Pages);
+        }
     }
 
     /// Calls `f` for the pages of a range, skipping what has no tables: a huge reservation costs a step per 2 MiB.

@@ -2,46 +2,51 @@
 
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use sync::SpinLock;
+use sync::park::Park;
+use sync::run_queue::{Place, lag_after_sleep};
+use sync::{Notice, SpinLock};
 
+use super::policy::Parameters;
 use crate::arch::current::context::Context;
 use crate::mm::kstack::KernelStack;
+use crate::time;
 
 /// A thread's number; the first has 1.
 pub type Tid = u32;
-
-/// Whether a thread may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum State {
-    /// Runs, or stands in the run queue.
-    Ready = 0,
-    /// Waits to be woken.
-    Waiting = 1,
-    /// Is gone; its stack is not.
-    Dead = 2,
-}
 
 /// A thread of the program, or the idle thread.
 pub struct Thread {
     /// Its number.
     pub tid: Tid,
     pub(super) context: UnsafeCell<Context>,
-    /// `None`: the idle thread, which is on the boot stack.
+    /// `None`: an idle thread, whose stack is not given back.
     pub(super) stack: Option<KernelStack>,
-    state: AtomicU8,
-    /// Why the last wait ended.
-    pub(super) wake: AtomicU8,
+    /// Whether it waits.
+    pub(super) park: Park,
+    /// Policy, priority, affinity.
+    pub(super) parameters: Parameters,
+    /// The CPU that runs it or in whose queue it is, or the last one.
+    pub(super) cpu: AtomicU32,
+    /// What it takes from one run queue to the next: its lag, and whether it goes to the front of its equals. Written by who
+    /// takes it out, read by who puts it in.
+    lag: AtomicI64,
+    goes_to_front: AtomicBool,
+    /// When it was last switched away from.
+    pub(super) stopped_ns: AtomicU64,
     /// There is something to look at before the program goes on: a signal, most likely.
-    pub(super) notified: AtomicBool,
+    pub(super) notified: Notice,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
     pub clear_tid: AtomicU64,
+    /// Address of the list of robust futexes that the thread holds (set_robust_list(2)); 0: none.
+    pub robust_list: AtomicU64,
+    /// It has given up what it held and is about to end.
+    pub exiting: AtomicBool,
     /// What os/linux keeps of signals.
     pub signals: SpinLock<ThreadSignals>,
     name: SpinLock<[u8; 16]>,
-    /// Time on a CPU, in nanoseconds, without the present slice.
+    /// Time on a CPU, in nanoseconds, up to when it was last charged.
     pub(super) cpu_ns: AtomicU64,
 }
 
@@ -147,20 +152,53 @@ unsafe impl Send for Thread {}
 static NEXT_TID: AtomicU32 = AtomicU32::new(1);
 
 impl Thread {
-    pub(super) fn new(context: Context, stack: Option<KernelStack>, name: [u8; 16]) -> Self {
+    pub(super) fn new(
+        context: Context,
+        stack: Option<KernelStack>,
+        name: [u8; 16],
+        parameters: Parameters,
+    ) -> Self {
         let tid = if stack.is_some() { NEXT_TID.fetch_add(1, Ordering::Relaxed) } else { 0 };
         Self {
             tid,
             context: UnsafeCell::new(context),
             stack,
-            state: AtomicU8::new(State::Ready as u8),
-            wake: AtomicU8::new(0),
-            notified: AtomicBool::new(false),
+            park: Park::new(),
+            parameters,
+            cpu: AtomicU32::new(0),
+            lag: AtomicI64::new(0),
+            goes_to_front: AtomicBool::new(false),
+            stopped_ns: AtomicU64::new(0),
+            notified: Notice::new(),
             clear_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            exiting: AtomicBool::new(false),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new(name),
             cpu_ns: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it is a CPU's idle thread.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stack.is_none()
+    }
+
+    /// Where it goes in the next run queue.
+    pub(super) fn lag(&self) -> (i64, Place) {
+        let front = self.goes_to_front.load(Ordering::Relaxed);
+        (self.lag.load(Ordering::Relaxed), if front { Place::Front } else { Place::Back })
+    }
+
+    pub(super) fn set_lag(&self, lag: i64, place: Place) {
+        self.lag.store(lag, Ordering::Relaxed);
+        self.goes_to_front.store(place == Place::Front, Ordering::Relaxed);
+    }
+
+    /// It has waited since it was switched away from, and is about to go on.
+    pub(super) fn note_sleep(&self) {
+        let slept = time::now_ns().saturating_sub(self.stopped_ns.load(Ordering::Relaxed));
+        self.set_lag(lag_after_sleep(self.lag.load(Ordering::Relaxed), slept), Place::Back);
     }
 
     /// Its name, up to 15 octets and a zero (prctl(2), `PR_SET_NAME`).
@@ -172,20 +210,6 @@ impl Thread {
     pub fn set_name(&self, mut name: [u8; 16]) {
         name[15] = 0;
         *self.name.lock() = name;
-    }
-
-    pub(super) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    pub(super) fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::Acquire) == state as u8
-    }
-
-    /// `from` → `to`; false if it was not in `from`.
-    pub(super) fn change_state(&self, from: State, to: State) -> bool {
-        let (from, to) = (from as u8, to as u8);
-        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub env: Vec<String>,
     /// `log=error|warn|info|debug`: which of the kernel's own messages reach the console. Default: `warn`.
     pub log: Option<LogLevel>,
+    /// `isolation=on|off`: whether the program runs at ring 3, apart from the kernel. Default: `off`.
+    pub isolation: Option<bool>,
     /// Words after `--`.
     pub args: Vec<String>,
 }
@@ -67,8 +69,8 @@ impl fmt::Display for CmdlineError {
         match self {
             Self::Unknown(word) => write!(
                 f,
-                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env and log, \
-                 and the program's arguments come after `--`"
+                "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env, log and \
+                 isolation, and the program's arguments come after `--`"
             ),
             Self::Value { word, expected } => write!(f, "command line: \"{word}\": expected {expected}"),
             Self::Quote => write!(f, "command line: a double quote is not closed"),
@@ -122,6 +124,13 @@ impl Settings {
                     _ => return Err(value_error("log=error, warn, info or debug")),
                 });
             }
+            "isolation" => {
+                self.isolation = Some(match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(value_error("isolation=on or off")),
+                });
+            }
             _ => return Err(CmdlineError::Unknown(word.to_owned())),
         }
         Ok(())
@@ -148,6 +157,7 @@ impl fmt::Display for Settings {
         words.extend(self.argv0.as_ref().map(|name| alloc::format!("argv0={name}")));
         words.extend(self.env.iter().map(|env| alloc::format!("env={env}")));
         words.extend(self.log.map(|level| alloc::format!("log={level}")));
+        words.extend(self.isolation.map(|on| alloc::format!("isolation={}", if on { "on" } else { "off" })));
         if !self.args.is_empty() {
             words.push("--".to_string());
             words.extend(self.args.iter().cloned());
@@ -217,10 +227,12 @@ mod tests {
     #[test]
     fn settings_then_arguments() {
         let settings =
-            Settings::parse("tsc_hz=1000000000 env=A=b=c log=info -- -v \"two words\" --").unwrap();
+            Settings::parse("tsc_hz=1000000000 env=A=b=c log=info isolation=on -- -v \"two words\" --")
+                .unwrap();
         assert_eq!(settings.tsc_hz, Some(1_000_000_000));
         assert_eq!(settings.env, strings(&["A=b=c"]));
         assert_eq!(settings.log, Some(LogLevel::Info));
+        assert_eq!(settings.isolation, Some(true));
         assert_eq!(settings.args, strings(&["-v", "two words", "--"]));
         assert_eq!(Settings::parse("  ").unwrap(), Settings::default());
     }
@@ -231,6 +243,7 @@ mod tests {
             let settings = Settings {
                 argv0: Some(arg.to_owned()),
                 env: vec![alloc::format!("X={arg}")],
+                isolation: Some(arg.is_empty()),
                 args: vec![arg.to_owned(), "last".to_owned()],
                 ..Settings::default()
             };
@@ -242,7 +255,16 @@ mod tests {
     fn errors_name_the_word() {
         assert_eq!(Settings::parse("tsc=1"), Err(CmdlineError::Unknown("tsc=1".to_owned())));
         assert_eq!(Settings::parse("hello"), Err(CmdlineError::Unknown("hello".to_owned())));
-        for wrong in ["tsc_hz=0", "tsc_hz=fast", "tsc_hz=", "wall_ns=-1", "env=X", "env==x", "log=loud"] {
+        for wrong in [
+            "tsc_hz=0",
+            "tsc_hz=fast",
+            "tsc_hz=",
+            "wall_ns=-1",
+            "env=X",
+            "env==x",
+            "log=loud",
+            "isolation=yes",
+        ] {
             assert!(
                 matches!(Settings::parse(wrong), Err(CmdlineError::Value { word, .. }) if word == wrong),
                 "{wrong}"

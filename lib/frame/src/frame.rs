@@ -259,10 +259,19 @@ impl<'a> Iterator for Segments<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::vec::Vec;
 
     use super::*;
     use crate::HeapPool;
+
+    /// A pool for ever that is still referred to at the end, so that Miri names only what was lost.
+    fn pool(max_links: usize) -> &'static HeapPool {
+        static POOLS: Mutex<Vec<&HeapPool>> = Mutex::new(Vec::new());
+        let pool = HeapPool::leak(max_links);
+        POOLS.lock().unwrap().push(pool);
+        pool
+    }
 
     fn frame(pool: &'static HeapPool, octets: &[u8]) -> Frame {
         let mut frame = Frame::allocate(pool, 16, octets.len()).unwrap();
@@ -284,7 +293,7 @@ mod tests {
 
     #[test]
     fn headers_in_front_without_a_copy() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let mut frame = frame(pool, b"payload");
         frame.push_front(4).unwrap().copy_from_slice(b"tcp ");
         frame.push_front(3).unwrap().copy_from_slice(b"ip ");
@@ -300,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_is_shared_is_read_only() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let mut one = frame(pool, b"abc");
         let two = one.try_clone().unwrap();
         assert!(one.head_mut().is_none() && one.push_front(1).is_none() && one.push_back(0).is_none());
@@ -312,7 +321,7 @@ mod tests {
 
     #[test]
     fn chains() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let mut whole = chain(pool, &[b"ab", b"", b"cde", b"f"]);
         assert_eq!((whole.len(), whole.segments().count(), whole.is_contiguous()), (6, 4, false));
         assert_eq!(octets(&whole), b"abcdef");
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn split_at_every_place() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         for at in 0..=6 {
             let (first, second) = chain(pool, &[b"ab", b"cde", b"f"]).split(at).unwrap();
             assert_eq!(
@@ -345,7 +354,7 @@ mod tests {
 
     #[test]
     fn copies_from_any_offset() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let whole = chain(pool, &[b"ab", b"", b"cde", b"f"]);
         for from in 0..=7 {
             for len in 0..=7 {
@@ -360,7 +369,7 @@ mod tests {
     #[test]
     fn payload_in_two_chains_at_once() {
         // A segment that is sent again while its first copy still waits in the device.
-        let pool = HeapPool::leak(1);
+        let pool = pool(1);
         let payload = frame(pool, b"data");
         let mut first = frame(pool, b"h1");
         first.append(payload.try_clone().unwrap()).unwrap();
@@ -380,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_clone_of_a_chain_outlives_it() {
-        let pool = HeapPool::leak(9);
+        let pool = pool(9);
         let whole = chain(pool, &[b"ab", b"cde", b"f"]);
         let clone = whole.try_clone().unwrap();
         drop(whole);
@@ -391,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_long_chain_needs_no_deep_stack() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let mut whole = frame(pool, b"");
         for _ in 0..if cfg!(miri) { 20 } else { 20_000 } {
             // In front, as appending walks the chain.
@@ -405,7 +414,7 @@ mod tests {
 
     #[test]
     fn clones_go_to_other_threads() {
-        let pool = HeapPool::leak(9);
+        let pool = pool(9);
         let whole = chain(pool, &[b"ab", b"cd"]);
         std::thread::scope(|scope| {
             for _ in 0..3 {
@@ -423,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_device_fills_a_frame() {
-        let pool = HeapPool::leak(0);
+        let pool = pool(0);
         let empty = Frame::allocate(pool, 16, 100).unwrap();
         let lent = empty.lend().unwrap();
         assert_eq!((lent.capacity(), lent.dma()), (100, HeapPool::DMA.offset(crate::BLOCK_OVERHEAD + 16)));

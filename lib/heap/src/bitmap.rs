@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(bitmap.levels().last().unwrap().len(), 1);
             let mut words = vec![0; end];
             let mut model = BTreeSet::new();
-            for _ in 0..300 {
+            for _ in 0..if cfg!(miri) { 40 } else { 300 } {
                 let number = rng.below(bound);
                 if model.contains(&number) {
                     model.remove(&number);

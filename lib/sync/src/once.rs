@@ -1,8 +1,8 @@
 //! [`Once`]: a value that is set one time, at boot, and read for ever.
 
-use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::atomic::{AtomicU8, Ordering, UnsafeCell, const_fn};
 
 const EMPTY: u8 = 0;
 const SETTING: u8 = 1;
@@ -19,9 +19,11 @@ pub struct Once<T> {
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {
-    /// An empty cell.
-    pub const fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    const_fn! {
+        /// An empty cell.
+        pub fn new() -> Self {
+            Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        }
     }
 
     /// Sets the value. `Err` gives it back: the cell was set before.
@@ -30,7 +32,7 @@ impl<T> Once<T> {
             return Err(value);
         }
         // SAFETY: only one caller ever wins the exchange above, and `get` does not look before SET.
-        unsafe { (*self.value.get()).write(value) };
+        self.value.with_mut(|place| unsafe { (*place).write(value) });
         // Release pairs with the Acquire in `get`.
         self.state.store(SET, Ordering::Release);
         Ok(())
@@ -39,8 +41,10 @@ impl<T> Once<T> {
     /// The value, if it is set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
+        // Acquire pairs with the Release in `set`.
+        let is_set = self.state.load(Ordering::Acquire) == SET;
         // SAFETY: SET means that the value is written and will not change.
-        (self.state.load(Ordering::Acquire) == SET).then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        is_set.then(|| self.value.with(|value| unsafe { (*value).assume_init_ref() }))
     }
 }
 
@@ -50,7 +54,7 @@ impl<T> Default for Once<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! [`SpinLock`]: mutual exclusion between CPUs for a bounded time.
 
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::atomic::{AtomicBool, Ordering, UnsafeCell, const_fn, spin_loop};
 
 /// A test-and-test-and-set lock.
 ///
@@ -16,9 +16,11 @@ pub struct SpinLock<T> {
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
-    /// An open lock around `value`.
-    pub const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    const_fn! {
+        /// An open lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        }
     }
 
     /// Waits, spinning, until the lock is open and closes it.
@@ -29,7 +31,7 @@ impl<T> SpinLock<T> {
                 return guard;
             }
             while self.locked.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
+                spin_loop();
             }
         }
     }
@@ -53,7 +55,7 @@ impl<T> Deref for SpinGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the guard exists only while the lock is closed by it, so nobody else refers to the value.
-        unsafe { &*self.lock.value.get() }
+        self.lock.value.with(|value| unsafe { &*value })
     }
 }
 
@@ -61,21 +63,24 @@ impl<T> DerefMut for SpinGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` makes this the only reference through this guard.
-        unsafe { &mut *self.lock.value.get() }
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
     }
 }
 
 impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        // Release pairs with the Acquire in `try_lock`: the next holder sees what this one wrote.
         self.lock.locked.store(false, Ordering::Release);
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     extern crate std;
     use super::*;
+
+    const TIMES: usize = if cfg!(miri) { 20 } else { 1_000 };
 
     #[test]
     fn one_holder_at_a_time() {
@@ -83,13 +88,13 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..1_000 {
+                    for _ in 0..TIMES {
                         *lock.lock() += 1;
                     }
                 });
             }
         });
-        assert_eq!(*lock.lock(), 4_000);
+        assert_eq!(*lock.lock(), 4 * TIMES);
     }
 
     #[test]

@@ -30,18 +30,23 @@ errno! {
     ENODEV = 19;
     EINVAL = 22;
     ENOTTY = 25;
+    ENOSPC = 28;
     ESPIPE = 29;
     EROFS = 30;
     ERANGE = 34;
+    EDEADLK = 35;
     ENAMETOOLONG = 36;
     ENOSYS = 38;
+    EOPNOTSUPP = 95;
     ETIMEDOUT = 110;
     ERESTARTSYS = 512;
+    ERESTARTNOINTR = 513;
     ERESTARTNOHAND = 514;
 }
 
-// The two ERESTART numbers never reach a program: `signal` turns them into EINTR, or makes the call again (as Linux'
-// include/linux/errno.h has it; the first depends on SA_RESTART, the second is made again only if no handler ran).
+// The ERESTART numbers never reach a program: `signal` turns them into EINTR, or makes the call again (as Linux'
+// include/linux/errno.h has it; the first depends on SA_RESTART, the second is always made again, the third only if no
+// handler ran).
 
 impl From<Fault> for Errno {
     fn from(_: Fault) -> Self {

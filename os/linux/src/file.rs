@@ -11,6 +11,7 @@ use crate::errno::{
     EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, ERANGE, ERESTARTNOHAND, ERESTARTSYS, EROFS, ESPIPE, Errno,
     Result,
 };
+use crate::limits;
 
 /// Which of the descriptors 0, 1, 2 are open: bits 0 to 2; their close-on-exec flags: bits 4 to 6.
 static OPEN: AtomicU8 = AtomicU8::new(0b111);
@@ -38,6 +39,10 @@ pub fn write(fd: i32, buf: u64, count: usize) -> Result {
         }
         console::write(part);
         done += part.len();
+        // A signal ends what is long.
+        if sched::breathe() {
+            break;
+        }
     }
     Ok(done as u64)
 }
@@ -129,8 +134,7 @@ pub fn poll(fds: u64, nfds: u64, timeout: i32) -> Result {
     const POLLIN: u16 = 1;
     const POLLOUT: u16 = 4;
     const POLLNVAL: u16 = 0x20;
-    // RLIMIT_NOFILE.
-    if nfds > 1024 {
+    if nfds > limits::files() {
         return Err(EINVAL);
     }
     let deadline = u64::try_from(timeout).ok().map(|ms| kernel::time::now_ns() + ms * 1_000_000);

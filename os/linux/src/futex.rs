@@ -1,58 +1,158 @@
 //! futex(2). All futexes are private: there is one address space.
+//!
+//! Who waits stands in a bucket, found by the address; a bucket's lock covers the look at the word, too, so that a waker that
+//! changed it before cannot be missed. Under the lock the word is never paged in: where its page is missing, the lock is
+//! opened, the page brought, and all of it done again. Waking allocates nothing.
+//!
+//! Lock order: buckets by their index, then the waits of [`pi`], then threads and run queues.
 
-use alloc::sync::Arc;
+pub mod pi;
+pub mod robust;
+pub mod waitv;
+
 use alloc::vec::Vec;
 
-use kernel::sched::Wake;
-use kernel::sched::thread::Thread;
-use kernel::{sched, uaccess};
+use kernel::mm::Access;
+use kernel::sched;
+use kernel::sched::{Waiter, Wake};
+use kernel::uaccess::{self, Fault};
 use sync::SpinLock;
 
-use crate::errno::{EAGAIN, EINVAL, ENOMEM, ENOSYS, ERESTARTNOHAND, ERESTARTSYS, ETIMEDOUT, Errno, Result};
+use crate::errno::{
+    EAGAIN, EINVAL, ENOMEM, ENOSYS, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ETIMEDOUT, Errno, Result,
+};
 use crate::table::name_once;
 use crate::time;
 
-struct Waiter {
-    address: u64,
-    thread: Arc<Thread>,
-    bitset: u32,
+/// What a waiter waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A wake-up.
+    Plain,
+    /// To be moved to the priority-inheriting futex at this address (`FUTEX_WAIT_REQUEUE_PI`).
+    RequeuePi(u64),
+    /// A wake-up at one of several addresses (futex_waitv(2)): its index.
+    Vector(usize),
 }
 
-/// Who waits, in buckets by address, first come first. A bucket's lock covers the look at the word, too: a waker that
-/// changed it before cannot be missed.
-static BUCKETS: [SpinLock<Vec<Waiter>>; 64] = [const { SpinLock::new(Vec::new()) }; 64];
+struct Entry {
+    address: u64,
+    waiter: Waiter,
+    bitset: u32,
+    kind: Kind,
+}
+
+impl Entry {
+    fn is_of(&self, waiter: &Waiter) -> bool {
+        self.waiter.is_same_thread(waiter)
+    }
+}
+
+type Bucket = Vec<Entry>;
+
+/// Who waits, first come first.
+static BUCKETS: [SpinLock<Bucket>; 64] = [const { SpinLock::new(Vec::new()) }; 64];
 
 fn bucket_index(address: u64) -> usize {
     // Multiplicative hashing (Knuth, vol. 3 § 6.4): the top bits depend on all of the address.
     ((address / 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
 }
 
+/// Locks the buckets of two addresses, the lower one first. `None`: the second is the first.
+fn with_buckets<R>(a: u64, b: u64, f: impl FnOnce(&mut Bucket, Option<&mut Bucket>) -> R) -> R {
+    let (a, b) = (bucket_index(a), bucket_index(b));
+    match a.cmp(&b) {
+        core::cmp::Ordering::Equal => f(&mut BUCKETS[a].lock(), None),
+        core::cmp::Ordering::Less => {
+            let mut first = BUCKETS[a].lock();
+            f(&mut first, Some(&mut BUCKETS[b].lock()))
+        }
+        core::cmp::Ordering::Greater => {
+            let mut second = BUCKETS[b].lock();
+            f(&mut BUCKETS[a].lock(), Some(&mut second))
+        }
+    }
+}
+
+/// Why a step under a lock did not come to its end.
+enum Stopped {
+    /// A word's page is missing: bring it in for this access, and do it again.
+    Fault(u64, Access),
+    /// Another CPU was quicker: do it again.
+    Changed,
+    /// This is the call's error.
+    Failed(Errno),
+}
+
+impl From<Errno> for Stopped {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
+/// Does `step`, which locks what it needs, until it comes to an end.
+fn retry<R>(mut step: impl FnMut() -> core::result::Result<R, Stopped>) -> core::result::Result<R, Errno> {
+    loop {
+        match step() {
+            Ok(result) => return Ok(result),
+            Err(Stopped::Fault(address, access)) => uaccess::page_in_word(address, access)?,
+            Err(Stopped::Changed) => core::hint::spin_loop(),
+            Err(Stopped::Failed(errno)) => return Err(errno),
+        }
+    }
+}
+
+/// The word at an address, under a lock.
+fn look(address: u64) -> core::result::Result<u32, Stopped> {
+    uaccess::try_read_word(address).map_err(|Fault| Stopped::Fault(address, Access::Read))
+}
+
+/// Replaces a word, under a lock; [`Stopped::Changed`] if it was not `old`.
+fn replace(address: u64, old: u32, new: u32) -> core::result::Result<(), Stopped> {
+    match uaccess::try_compare_exchange(address, old, new) {
+        Ok(found) if found == old => Ok(()),
+        Ok(_) => Err(Stopped::Changed),
+        Err(Fault) => Err(Stopped::Fault(address, Access::Write)),
+    }
+}
+
 /// futex(2).
 pub fn futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32) -> Result {
     const PRIVATE: i32 = 128;
     const CLOCK_REALTIME: i32 = 256;
+    const WAIT: i32 = 0;
+    const WAKE: i32 = 1;
+    const REQUEUE: i32 = 3;
+    const CMP_REQUEUE: i32 = 4;
+    const WAKE_OP: i32 = 5;
+    const LOCK_PI: i32 = 6;
+    const UNLOCK_PI: i32 = 7;
+    const TRYLOCK_PI: i32 = 8;
+    const WAIT_BITSET: i32 = 9;
+    const WAKE_BITSET: i32 = 10;
+    const WAIT_REQUEUE_PI: i32 = 11;
+    const CMP_REQUEUE_PI: i32 = 12;
+    const LOCK_PI2: i32 = 13;
     let realtime = op & CLOCK_REALTIME != 0;
-    match op & !(PRIVATE | CLOCK_REALTIME) {
-        0..=8 | 10 if realtime => Err(ENOSYS),
-        0 => {
-            let deadline = relative(timeout)?;
-            wait(uaddr, val, !0, deadline)
-        }
-        1 => {
-            check(uaddr)?;
-            Ok(wake(uaddr, val, !0))
-        }
-        3 => requeue(uaddr, val, timeout, uaddr2, None),
-        4 => requeue(uaddr, val, timeout, uaddr2, Some(val3)),
-        9 => {
-            let deadline = absolute(timeout, realtime)?;
-            wait(uaddr, val, val3, deadline)
-        }
-        10 if val3 == 0 => Err(EINVAL),
-        10 => {
-            check(uaddr)?;
-            Ok(wake(uaddr, val, val3))
-        }
+    let op = op & !(PRIVATE | CLOCK_REALTIME);
+    if realtime && !matches!(op, WAIT_BITSET | WAIT_REQUEUE_PI | LOCK_PI2) {
+        return Err(ENOSYS);
+    }
+    match op {
+        WAIT => wait(uaddr, val, !0, relative(timeout)?),
+        WAIT_BITSET => wait(uaddr, val, val3, absolute(timeout, realtime)?),
+        WAKE => wake_call(uaddr, val, !0),
+        WAKE_BITSET if val3 == 0 => Err(EINVAL),
+        WAKE_BITSET => wake_call(uaddr, val, val3),
+        WAKE_OP => wake_op(uaddr, val, timeout as u32, uaddr2, val3),
+        REQUEUE => requeue(uaddr, val, timeout, uaddr2, None),
+        CMP_REQUEUE => requeue(uaddr, val, timeout, uaddr2, Some(val3)),
+        LOCK_PI => pi::lock(uaddr, absolute(timeout, true)?),
+        LOCK_PI2 => pi::lock(uaddr, absolute(timeout, realtime)?),
+        TRYLOCK_PI => pi::try_lock(uaddr),
+        UNLOCK_PI => pi::unlock(uaddr),
+        WAIT_REQUEUE_PI => wait_requeue_pi(uaddr, val, val3, absolute(timeout, realtime)?, uaddr2),
+        CMP_REQUEUE_PI => requeue_pi(uaddr, val, timeout as i32, uaddr2, val3),
         other => {
             name_once(202, format_args!("futex operation {other} is not implemented (ENOSYS)"));
             Err(ENOSYS)
@@ -75,6 +175,7 @@ fn relative(timeout: u64) -> core::result::Result<Option<u64>, Errno> {
     Ok(Some(kernel::time::now_ns().saturating_add(time::read_timespec(timeout)?)))
 }
 
+/// A moment on the realtime or the monotonic clock, as one on the monotonic clock. 0: none.
 fn absolute(timeout: u64, realtime: bool) -> core::result::Result<Option<u64>, Errno> {
     if timeout == 0 {
         return Ok(None);
@@ -84,30 +185,43 @@ fn absolute(timeout: u64, realtime: bool) -> core::result::Result<Option<u64>, E
     Ok(Some(at.saturating_sub(offset)))
 }
 
+/// Puts the current thread into a bucket if the word is `expected`.
+fn enter(uaddr: u64, expected: u32, bitset: u32, kind: Kind) -> core::result::Result<Waiter, Errno> {
+    retry(|| {
+        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+        if look(uaddr)? != expected {
+            return Err(EAGAIN.into());
+        }
+        bucket.try_reserve(1).map_err(|_| ENOMEM)?;
+        let waiter = sched::prepare_wait();
+        bucket.push(Entry { address: uaddr, waiter: waiter.clone(), bitset, kind });
+        Ok(waiter)
+    })
+}
+
+/// Takes the current thread out of the buckets, wherever it was moved; false if it was in none.
+fn leave(waiter: &Waiter) -> bool {
+    let mut found = false;
+    for bucket in &BUCKETS {
+        bucket.lock().retain(|entry| {
+            let own = entry.is_of(waiter);
+            found |= own;
+            !own
+        });
+    }
+    found
+}
+
 fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result {
     if bitset == 0 {
         return Err(EINVAL);
     }
     check(uaddr)?;
-    // Pages the word in, so that the look under the lock does not have to.
-    uaccess::read::<u32>(uaddr)?;
-    let thread = {
-        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
-        if uaccess::read::<u32>(uaddr)? != expected {
-            return Err(EAGAIN);
-        }
-        bucket.try_reserve(1).map_err(|_| ENOMEM)?;
-        let thread = sched::prepare_wait();
-        bucket.push(Waiter { address: uaddr, thread: thread.clone(), bitset });
-        thread
-    };
+    let waiter = enter(uaddr, expected, bitset, Kind::Plain)?;
     let wake = sched::wait(deadline);
-    if wake == Wake::Woken {
+    // Whoever took it out of the bucket has counted it as woken, even if the deadline was the quicker one.
+    if wake == Wake::Woken || !leave(&waiter) {
         return Ok(0);
-    }
-    // Still in a bucket, and not necessarily that of `uaddr`: it may have been moved.
-    for bucket in &BUCKETS {
-        bucket.lock().retain(|waiter| !Arc::ptr_eq(&waiter.thread, &thread));
     }
     match (wake, deadline) {
         (Wake::Deadline, _) => Err(ETIMEDOUT),
@@ -118,17 +232,100 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
 
 /// Wakes up to `count` threads that wait at `uaddr` for any bit of `bitset`; returns how many.
 pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
+    wake_in(&mut BUCKETS[bucket_index(uaddr)].lock(), uaddr, count, bitset)
+}
+
+fn wake_in(bucket: &mut Bucket, uaddr: u64, count: u32, bitset: u32) -> u64 {
     let mut woken = 0;
-    BUCKETS[bucket_index(uaddr)].lock().retain(|waiter| {
+    bucket.retain(|entry| {
         // Linux wakes one even for a count of 0.
-        let wanted =
-            waiter.address == uaddr && waiter.bitset & bitset != 0 && woken < u64::from(count.max(1));
+        let wanted = entry.address == uaddr && entry.bitset & bitset != 0 && woken < u64::from(count.max(1));
         if wanted {
-            woken += u64::from(sched::wake(&waiter.thread));
+            sched::wake(&entry.waiter);
+            woken += 1;
         }
         !wanted
     });
     woken
+}
+
+/// Refuses an address where threads wait for a priority-inheriting futex: there a wake-up would hand nothing over.
+fn check_plain(bucket: &Bucket, uaddr: u64) -> core::result::Result<(), Errno> {
+    let plain = |entry: &Entry| entry.address != uaddr || !matches!(entry.kind, Kind::RequeuePi(_));
+    if bucket.iter().all(plain) && !pi::is_waited_for(uaddr) { Ok(()) } else { Err(EINVAL) }
+}
+
+fn wake_call(uaddr: u64, count: u32, bitset: u32) -> Result {
+    check(uaddr)?;
+    let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+    check_plain(&bucket, uaddr)?;
+    Ok(wake_in(&mut bucket, uaddr, count, bitset))
+}
+
+/// What `FUTEX_WAKE_OP` does to the word at the second address (`FUTEX_OP` in futex(2)).
+struct WordOperation {
+    operation: u32,
+    operand: u32,
+    comparison: u32,
+    comparand: i32,
+}
+
+impl WordOperation {
+    fn new(encoded: u32) -> Self {
+        /// The operand is a bit's number.
+        const SHIFT: u32 = 8;
+        let operation = encoded >> 28;
+        // 12 bits each, with sign.
+        let operand = (encoded << 8) as i32 >> 20;
+        let comparand = (encoded << 20) as i32 >> 20;
+        let operand = if operation & SHIFT != 0 { 1 << (operand & 31) } else { operand as u32 };
+        Self { operation: operation & !SHIFT, operand, comparison: encoded >> 24 & 0xf, comparand }
+    }
+
+    fn apply(&self, word: u32) -> core::result::Result<u32, Errno> {
+        match self.operation {
+            0 => Ok(self.operand),
+            1 => Ok(word.wrapping_add(self.operand)),
+            2 => Ok(word | self.operand),
+            3 => Ok(word & !self.operand),
+            4 => Ok(word ^ self.operand),
+            _ => Err(ENOSYS),
+        }
+    }
+
+    fn holds(&self, word: u32) -> core::result::Result<bool, Errno> {
+        let word = word as i32;
+        match self.comparison {
+            0 => Ok(word == self.comparand),
+            1 => Ok(word != self.comparand),
+            2 => Ok(word < self.comparand),
+            3 => Ok(word <= self.comparand),
+            4 => Ok(word > self.comparand),
+            5 => Ok(word >= self.comparand),
+            _ => Err(ENOSYS),
+        }
+    }
+}
+
+/// Changes the word at `uaddr2`, wakes at `uaddr`, and at `uaddr2` if the old word was as asked for.
+fn wake_op(uaddr: u64, count: u32, count2: u32, uaddr2: u64, encoded: u32) -> Result {
+    check(uaddr)?;
+    check(uaddr2)?;
+    let operation = WordOperation::new(encoded);
+    retry(|| {
+        with_buckets(uaddr, uaddr2, |first, second| {
+            check_plain(first, uaddr)?;
+            check_plain(second.as_deref().unwrap_or(first), uaddr2)?;
+            let old = look(uaddr2)?;
+            replace(uaddr2, old, operation.apply(old)?)?;
+            let also_there = operation.holds(old)?;
+            let mut woken = wake_in(first, uaddr, count, !0);
+            if also_there {
+                woken += wake_in(second.unwrap_or(first), uaddr2, count2, !0);
+            }
+            Ok(woken)
+        })
+    })
 }
 
 /// Wakes up to `wake_count` threads that wait at `uaddr` and has up to `requeue_count` others wait at `uaddr2`.
@@ -136,30 +333,125 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
     if (wake_count as i32) < 0 || (requeue_count as i32) < 0 {
         return Err(EINVAL);
     }
+    let (wake_count, requeue_count) = (wake_count as usize, requeue_count as u32 as usize);
     check(uaddr)?;
     check(uaddr2)?;
-    if let Some(expected) = expected
-        && uaccess::read::<u32>(uaddr)? != expected
-    {
-        return Err(EAGAIN);
+    retry(|| {
+        with_buckets(uaddr, uaddr2, |from, mut to| {
+            if let Some(expected) = expected
+                && look(uaddr)? != expected
+            {
+                return Err(EAGAIN.into());
+            }
+            check_plain(from, uaddr)?;
+            let waiting = from.iter().filter(|entry| entry.address == uaddr).count();
+            let moving = waiting.saturating_sub(wake_count).min(requeue_count);
+            if let Some(to) = &mut to {
+                to.try_reserve(moving).map_err(|_| ENOMEM)?;
+            }
+            let (mut woken, mut moved, mut at) = (0, 0, 0);
+            // Those that are moved within the bucket go to its end, and are not looked at again.
+            for _ in 0..from.len() {
+                if from[at].address != uaddr || woken == wake_count && moved == requeue_count {
+                    at += 1;
+                } else if woken < wake_count {
+                    sched::wake(&from.remove(at).waiter);
+                    woken += 1;
+                } else {
+                    let entry = Entry { address: uaddr2, ..from.remove(at) };
+                    to.as_deref_mut().unwrap_or(from).push(entry);
+                    moved += 1;
+                }
+            }
+            Ok((woken + moved) as u64)
+        })
+    })
+}
+
+/// Waits to be moved to the priority-inheriting futex at `uaddr2`, and then for that (`FUTEX_WAIT_REQUEUE_PI`).
+fn wait_requeue_pi(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>, uaddr2: u64) -> Result {
+    if uaddr == uaddr2 || bitset == 0 {
+        return Err(EINVAL);
     }
-    let (mut woken, mut moved) = (0, Vec::new());
-    BUCKETS[bucket_index(uaddr)].lock().retain(|waiter| {
-        if waiter.address != uaddr {
-            return true;
+    check(uaddr)?;
+    check(uaddr2)?;
+    let waiter = enter(uaddr, expected, bitset, Kind::RequeuePi(uaddr2))?;
+    let wake = sched::wait(deadline);
+    // A waiter goes from the bucket to the waits of `pi` and from there to its lock, never back: looked at in this order.
+    if leave(&waiter) {
+        return Err(if wake == Wake::Deadline { ETIMEDOUT } else { ERESTARTNOINTR });
+    }
+    match (pi::settle(&waiter, uaddr2)?, wake) {
+        (true, _) => Ok(0),
+        (false, Wake::Deadline) => Err(ETIMEDOUT),
+        (false, _) => Err(EAGAIN),
+    }
+}
+
+/// Hands the priority-inheriting futex at `uaddr2` to the first of those that wait at `uaddr`, or has it wait there, with up
+/// to `requeue_count` others (`FUTEX_CMP_REQUEUE_PI`).
+fn requeue_pi(uaddr: u64, wake_count: u32, requeue_count: i32, uaddr2: u64, expected: u32) -> Result {
+    let Ok(requeue_count) = usize::try_from(requeue_count) else { return Err(EINVAL) };
+    if wake_count != 1 || uaddr == uaddr2 {
+        return Err(EINVAL);
+    }
+    check(uaddr)?;
+    check(uaddr2)?;
+    retry(|| {
+        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+        if look(uaddr)? != expected {
+            return Err(EAGAIN.into());
         }
-        if woken < u64::from(wake_count) {
-            woken += u64::from(sched::wake(&waiter.thread));
-            return false;
+        let here = |entry: &Entry| entry.address == uaddr;
+        if bucket.iter().any(|entry| here(entry) && entry.kind != Kind::RequeuePi(uaddr2)) {
+            return Err(EINVAL.into());
         }
-        if moved.len() < requeue_count as u32 as usize {
-            let (thread, bitset) = (waiter.thread.clone(), waiter.bitset);
-            moved.push(Waiter { address: uaddr2, thread, bitset });
-            return false;
-        }
-        true
-    });
-    let count = moved.len() as u64;
-    BUCKETS[bucket_index(uaddr2)].lock().append(&mut moved);
-    Ok(woken + count)
+        let waiters = bucket.iter().filter(|entry| here(entry)).map(|entry| &entry.waiter);
+        let mut count = pi::adopt(uaddr2, waiters.take(requeue_count.saturating_add(1)))?;
+        let result = count as u64;
+        bucket.retain(|entry| {
+            let gone = here(entry) && count > 0;
+            count -= usize::from(gone);
+            !gone
+        });
+        Ok(result)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `FUTEX_OP` of futex(2).
+    fn encode(operation: u32, operand: u32, comparison: u32, comparand: u32) -> WordOperation {
+        WordOperation::new(operation << 28 | comparison << 24 | (operand & 0xfff) << 12 | comparand & 0xfff)
+    }
+
+    #[test]
+    fn operations_on_words() {
+        let after = |operation, operand, word| encode(operation, operand, 0, 0).apply(word);
+        assert_eq!(after(0, 7, 100), Ok(7));
+        assert_eq!(after(1, 7, u32::MAX), Ok(6));
+        assert_eq!(after(1, -3i32 as u32, 10), Ok(7));
+        assert_eq!(after(2, 6, 9), Ok(15));
+        assert_eq!(after(3, 6, 15), Ok(9));
+        assert_eq!(after(4, 6, 3), Ok(5));
+        assert_eq!(after(8, 31, 0), Ok(1 << 31));
+        assert_eq!(after(8 | 2, 33, 1), Ok(3), "the number of a bit is taken modulo 32");
+        assert_eq!(after(5, 0, 0), Err(ENOSYS));
+    }
+
+    #[test]
+    fn comparisons_have_a_sign() {
+        let holds = |comparison, comparand: i32, word: i32| {
+            encode(0, 0, comparison, comparand as u32).holds(word as u32)
+        };
+        assert_eq!(holds(0, -1, -1), Ok(true));
+        assert_eq!(holds(1, -1, -1), Ok(false));
+        assert_eq!(holds(2, 0, -1), Ok(true));
+        assert_eq!(holds(3, -2048, -2048), Ok(true));
+        assert_eq!(holds(4, -1, 0), Ok(true));
+        assert_eq!(holds(5, 2047, 2046), Ok(false));
+        assert_eq!(holds(6, 0, 0), Err(ENOSYS));
+    }
 }

@@ -64,6 +64,10 @@ pub fn getrandom(buf: u64, len: usize, flags: u32) -> Result {
             return if done > 0 { Ok(done as u64) } else { Err(fault.into()) };
         }
         done += part.len();
+        // A signal ends what is long, after 256 octets (getrandom(2)).
+        if kernel::sched::breathe() {
+            break;
+        }
     }
     Ok(done as u64)
 }

@@ -1,11 +1,14 @@
 //! mmap(2) and its kin.
 
-use kernel::arch::current::paging::{PAGE_SIZE, Protection};
-use kernel::mm::{self, Map, Remap};
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::errno::{EBADF, EINVAL, ENODEV, Result};
+use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
+use kernel::mm::{self, Access, Map, MapError, PageInError, Remap};
+use kernel::uaccess;
 
-fn protection(prot: i32) -> core::result::Result<Protection, crate::errno::Errno> {
+use crate::errno::{EAGAIN, EBADF, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
+
+fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
     const WRITE: i32 = 2;
     const EXEC: i32 = 4;
     /// PROT_GROWSDOWN and PROT_GROWSUP change how far mprotect reaches; nothing here grows.
@@ -71,13 +74,21 @@ pub fn munmap(addr: u64, length: u64) -> Result {
 pub fn mremap(addr: u64, old_len: u64, new_len: u64, flags: u32, to: u64) -> Result {
     const MAYMOVE: u32 = 1;
     const FIXED: u32 = 2;
+    const DONTUNMAP: u32 = 4;
     let fixed = flags & FIXED != 0;
-    let misplaced = fixed && (flags & MAYMOVE == 0 || !to.is_multiple_of(PAGE_SIZE));
-    if flags & !(MAYMOVE | FIXED) != 0 || !addr.is_multiple_of(PAGE_SIZE) || new_len == 0 || misplaced {
+    let keep = flags & DONTUNMAP != 0;
+    let misplaced = fixed && !to.is_multiple_of(PAGE_SIZE)
+        || (fixed || keep) && flags & MAYMOVE == 0
+        || keep && old_len != new_len;
+    if flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0
+        || !addr.is_multiple_of(PAGE_SIZE)
+        || new_len == 0
+        || misplaced
+    {
         return Err(EINVAL);
     }
     let may_move = flags & MAYMOVE != 0;
-    Ok(mm::remap(Remap { address: addr, old_len, new_len, may_move, to: fixed.then_some(to) })?)
+    Ok(mm::remap(Remap { address: addr, old_len, new_len, may_move, to: fixed.then_some(to), keep })?)
 }
 
 /// brk(2): the system call returns the end, moved or not.
@@ -89,15 +100,218 @@ pub fn brk(addr: u64) -> Result {
 pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
     const DONTNEED: i32 = 4;
     const FREE: i32 = 8;
-    // NORMAL, RANDOM, SEQUENTIAL, WILLNEED, and the hints from 10 to 21 and COLD, PAGEOUT, POPULATE.
-    let is_hint = matches!(advice, 0..=3 | 10..=23);
-    if !is_hint && !matches!(advice, DONTNEED | FREE) || !addr.is_multiple_of(PAGE_SIZE) {
+    const REMOVE: i32 = 9;
+    const POPULATE_READ: i32 = 22;
+    const POPULATE_WRITE: i32 = 23;
+    const DONTNEED_LOCKED: i32 = 24;
+    // NORMAL, RANDOM, SEQUENTIAL, WILLNEED; DONTFORK to KEEPONFORK; COLD, PAGEOUT.
+    let is_hint = matches!(advice, 0..=3 | 10..=21);
+    let acts = matches!(advice, DONTNEED | FREE | REMOVE | POPULATE_READ | POPULATE_WRITE | DONTNEED_LOCKED);
+    if !is_hint && !acts || !addr.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    match (length, is_hint) {
-        (0, _) => {}
-        (_, true) => mm::check_mapped(addr, length)?,
-        (_, false) => mm::discard(addr, length)?,
+    let end = range_end(addr, length).ok_or(EINVAL)?;
+    if end == addr {
+        return Ok(0);
+    }
+    match advice {
+        DONTNEED | FREE | DONTNEED_LOCKED => mm::discard(addr, length)?,
+        // Punches a hole into a file, and there are none.
+        REMOVE => {
+            mm::check_mapped(addr, length).map_err(behind_is_unmapped)?;
+            return Err(EINVAL);
+        }
+        POPULATE_READ | POPULATE_WRITE => {
+            mm::check_mapped(addr, length).map_err(behind_is_unmapped)?;
+            let access = if advice == POPULATE_READ { Access::Read } else { Access::Write };
+            populate(addr..end, |_| Some(access)).map_err(|error| match error {
+                PageInError::Protected => EINVAL,
+                // Gone meanwhile.
+                PageInError::NotMapped | PageInError::NoMemory => ENOMEM,
+                PageInError::Kernel => EFAULT,
+            })?;
+        }
+        _ => mm::check_mapped(addr, length).map_err(behind_is_unmapped)?,
+    }
+    Ok(0)
+}
+
+/// Nothing is mapped behind the program's part: a gap, for the calls that refuse gaps.
+fn behind_is_unmapped(error: MapError) -> MapError {
+    match error {
+        MapError::Invalid => MapError::NoMemory,
+        error => error,
+    }
+}
+
+/// The end of a range in whole pages. `None`: it wraps.
+fn range_end(addr: u64, length: u64) -> Option<u64> {
+    addr.checked_add(length.checked_next_multiple_of(PAGE_SIZE)?)
+}
+
+/// Backs the pages of a range as `access` says for each one's protection; pages for which it says nothing are
+/// [`PageInError::Protected`].
+fn populate(
+    range: core::ops::Range<u64>,
+    access: impl Fn(Protection) -> Option<Access>,
+) -> core::result::Result<(), PageInError> {
+    for page in range.step_by(PAGE_SIZE as usize) {
+        let protection = mm::protection_at(page).ok_or(PageInError::NotMapped)?;
+        mm::page_in(page, access(protection).ok_or(PageInError::Protected)?)?;
+    }
+    Ok(())
+}
+
+/// mincore(2).
+pub fn mincore(addr: u64, length: u64, vec: u64) -> Result {
+    if !addr.is_multiple_of(PAGE_SIZE) {
+        return Err(EINVAL);
+    }
+    if uaccess::check_range(addr, length).is_err() {
+        return Err(ENOMEM);
+    }
+    let pages = length.div_ceil(PAGE_SIZE);
+    uaccess::check_range(vec, pages)?;
+    let mut chunk = [0; 512];
+    let mut done = 0;
+    while done < pages {
+        let part = &mut chunk[..(pages - done).min(512) as usize];
+        mm::residency(addr + done * PAGE_SIZE, part)?;
+        uaccess::write_bytes(vec + done, part)?;
+        done += part.len() as u64;
+    }
+    Ok(0)
+}
+
+/// msync(2): there is nothing that memory could be written back to.
+pub fn msync(addr: u64, length: u64, flags: i32) -> Result {
+    const ASYNC: i32 = 1;
+    const INVALIDATE: i32 = 2;
+    const SYNC: i32 = 4;
+    if flags & !(ASYNC | INVALIDATE | SYNC) != 0
+        || !addr.is_multiple_of(PAGE_SIZE)
+        || flags & (ASYNC | SYNC) == ASYNC | SYNC
+    {
+        return Err(EINVAL);
+    }
+    // As on Linux, a length that wraps when it is rounded up is one of nothing.
+    let len = length.wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    if len != 0 {
+        mm::check_mapped(addr, len).map_err(|_| ENOMEM)?;
+    }
+    Ok(0)
+}
+
+/// The pages that a call of the mlock family means, from the one that holds `addr` on. As on Linux, a length that wraps when
+/// it is rounded up is one of nothing.
+fn locked_range(addr: u64, length: u64) -> core::result::Result<core::ops::Range<u64>, Errno> {
+    let start = addr & !(PAGE_SIZE - 1);
+    let len = length.wrapping_add(addr - start).wrapping_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    let end = start.checked_add(len).ok_or(EINVAL)?;
+    if end > LOW_END && end != start {
+        return Err(ENOMEM);
+    }
+    Ok(start..end)
+}
+
+/// mlock(2): backs the range. Nothing is ever paged out, so it stays.
+pub fn mlock(addr: u64, length: u64) -> Result {
+    mlock2(addr, length, 0)
+}
+
+/// mlock2(2).
+pub fn mlock2(addr: u64, length: u64, flags: i32) -> Result {
+    const ONFAULT: i32 = 1;
+    if flags & !ONFAULT != 0 {
+        return Err(EINVAL);
+    }
+    let range = locked_range(addr, length)?;
+    if range.is_empty() {
+        return Ok(0);
+    }
+    mm::check_mapped(range.start, range.end - range.start).map_err(|_| ENOMEM)?;
+    if flags & ONFAULT == 0 {
+        let access = |protection: Protection| match protection {
+            Protection { write: true, .. } => Some(Access::Write),
+            Protection { read: true, .. } => Some(Access::Read),
+            _ => None,
+        };
+        populate(range, access).map_err(|error| match error {
+            PageInError::NoMemory => EAGAIN,
+            _ => ENOMEM,
+        })?;
+    }
+    Ok(0)
+}
+
+/// munlock(2).
+pub fn munlock(addr: u64, length: u64) -> Result {
+    let range = locked_range(addr, length)?;
+    if !range.is_empty() {
+        mm::check_mapped(range.start, range.end - range.start).map_err(|_| ENOMEM)?;
+    }
+    Ok(0)
+}
+
+/// mlockall(2).
+pub fn mlockall(flags: i32) -> Result {
+    const CURRENT: i32 = 1;
+    const FUTURE: i32 = 2;
+    const ONFAULT: i32 = 4;
+    if flags & !(CURRENT | FUTURE | ONFAULT) != 0 || flags & (CURRENT | FUTURE) == 0 {
+        return Err(EINVAL);
+    }
+    Ok(0)
+}
+
+/// munlockall(2).
+pub fn munlockall() -> Result {
+    Ok(0)
+}
+
+/// pkey_mprotect(2): without a key, mprotect(2).
+pub fn pkey_mprotect(addr: u64, len: u64, prot: i32, pkey: i32) -> Result {
+    if pkey != -1 {
+        return Err(EINVAL);
+    }
+    mprotect(addr, len, prot)
+}
+
+/// pkey_alloc(2): as on a CPU without protection keys.
+pub fn pkey_alloc(flags: u64, access_rights: u64) -> Result {
+    const ACCESS_MASK: u64 = 3;
+    Err(if flags != 0 || access_rights & !ACCESS_MASK != 0 { EINVAL } else { ENOSPC })
+}
+
+/// pkey_free(2): no key was given out.
+pub fn pkey_free(_pkey: i32) -> Result {
+    Err(EINVAL)
+}
+
+/// membarrier(2). All commands are carried out in the same way, by interrupting the CPUs that run threads.
+pub fn membarrier(cmd: i32, flags: u32, _cpu: i32) -> Result {
+    const QUERY: i32 = 0;
+    const GLOBAL: i32 = 1;
+    const GLOBAL_EXPEDITED: i32 = 1 << 1;
+    const REGISTER_GLOBAL_EXPEDITED: i32 = 1 << 2;
+    const PRIVATE_EXPEDITED: i32 = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
+    const ALL: i32 = GLOBAL
+        | GLOBAL_EXPEDITED
+        | REGISTER_GLOBAL_EXPEDITED
+        | PRIVATE_EXPEDITED
+        | REGISTER_PRIVATE_EXPEDITED;
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    match cmd {
+        QUERY => return Ok(ALL as u64),
+        REGISTER_PRIVATE_EXPEDITED => REGISTERED.store(true, Ordering::Relaxed),
+        REGISTER_GLOBAL_EXPEDITED => {}
+        PRIVATE_EXPEDITED if !REGISTERED.load(Ordering::Relaxed) => return Err(EPERM),
+        GLOBAL | GLOBAL_EXPEDITED | PRIVATE_EXPEDITED => mm::barrier_on_all_cpus(),
+        _ => return Err(EINVAL),
     }
     Ok(0)
 }

@@ -20,10 +20,11 @@ use kernel::{exit, log, sched, uaccess};
 use sync::SpinLock;
 
 use crate::errno::{
-    EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTSYS, ESRCH, Errno, Result,
+    EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ESRCH,
+    Errno, Result,
 };
 use crate::process::PID;
-use crate::time;
+use crate::{limits, time, timer};
 
 /// sizeof(sigset_t) of the kernel.
 const SET_SIZE: usize = 8;
@@ -36,6 +37,7 @@ const SIGBUS: u8 = 7;
 const SIGFPE: u8 = 8;
 const SIGKILL: u8 = 9;
 const SIGSEGV: u8 = 11;
+pub(crate) const SIGALRM: u8 = 14;
 const SIGCHLD: u8 = 17;
 const SIGCONT: u8 = 18;
 const SIGSTOP: u8 = 19;
@@ -43,6 +45,8 @@ const SIGTSTP: u8 = 20;
 const SIGTTIN: u8 = 21;
 const SIGTTOU: u8 = 22;
 const SIGURG: u8 = 23;
+pub(crate) const SIGVTALRM: u8 = 26;
+pub(crate) const SIGPROF: u8 = 27;
 const SIGWINCH: u8 = 28;
 /// First real-time signal: these queue, the others merge.
 const SIGRTMIN: u8 = 32;
@@ -51,7 +55,8 @@ const SIG_DFL: u64 = 0;
 const SIG_IGN: u64 = 1;
 
 const SI_USER: i32 = 0;
-const SI_KERNEL: i32 = 0x80;
+pub(crate) const SI_KERNEL: i32 = 0x80;
+pub(crate) const SI_TIMER: i32 = -2;
 const SI_TKILL: i32 = -6;
 
 const SA_ONSTACK: u64 = 0x0800_0000;
@@ -64,8 +69,6 @@ const SA_RESTORER: u64 = 0x0400_0000;
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 /// Signals that a fault raises: blocked or ignored, they end the program all the same.
 const SYNCHRONOUS: u64 = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
-/// Most queued real-time signals (`RLIMIT_SIGPENDING`).
-const QUEUE_MAX: usize = 1024;
 
 const fn bit(signal: u8) -> u64 {
     1 << (signal - 1)
@@ -129,7 +132,7 @@ fn action(signal: u8) -> Action {
 }
 
 /// A signal's number, checked.
-fn number(signal: i32) -> core::result::Result<u8, Errno> {
+pub(crate) fn number(signal: i32) -> core::result::Result<u8, Errno> {
     u8::try_from(signal).ok().filter(|signal| (1..=MAX).contains(signal)).ok_or(EINVAL)
 }
 
@@ -144,39 +147,81 @@ fn is_ignored(signal: u8) -> bool {
 
 // Sending.
 
+/// What became of a signal that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is pending.
+    Pending,
+    /// It is ignored, and forgotten.
+    Ignored,
+}
+
 /// Sends a signal to one thread.
-fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) -> core::result::Result<(), Errno> {
-    let (blocked, waited_for) = {
-        let signals = thread.signals.lock();
-        (signals.mask & bit(info.signal) != 0, signals.waited_for & bit(info.signal) != 0)
+///
+/// # Errors
+/// `EAGAIN`: too many are queued.
+pub(crate) fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) -> core::result::Result<Sent, Errno> {
+    let notify = {
+        // One lock for the look at the mask and the change: whoever changes the mask sees the signal, or is seen.
+        let mut signals = thread.signals.lock();
+        let blocked = signals.mask & bit(info.signal) != 0;
+        // A blocked signal stays even if it is ignored now: that may change, and sigwait takes it.
+        if !blocked && is_ignored(info.signal) {
+            return Ok(Sent::Ignored);
+        }
+        signals.pending.add(info, SIGRTMIN, limits::signals()).map_err(|_| EAGAIN)?;
+        !blocked || signals.waited_for & bit(info.signal) != 0
     };
-    // A blocked signal stays even if it is ignored now: that may change, and sigwait takes it.
-    if is_ignored(info.signal) && !blocked {
-        return Ok(());
-    }
-    thread.signals.lock().pending.add(info, SIGRTMIN, QUEUE_MAX).map_err(|_| EAGAIN)?;
-    if !blocked || waited_for {
+    if notify {
         sched::notify(thread);
     }
-    Ok(())
+    Ok(Sent::Pending)
 }
 
 /// Sends a signal to the process: to a thread that does not block it, or to whoever unblocks it first.
-fn send_to_process(info: SignalInfo) -> core::result::Result<(), Errno> {
-    let takes = |thread: &Arc<Thread>| {
-        let signals = thread.signals.lock();
-        (signals.mask & bit(info.signal) == 0) || signals.waited_for & bit(info.signal) != 0
-    };
-    let current = sched::current();
-    let taker = Some(current).filter(&takes).or_else(|| sched::find_thread(takes));
-    if taker.is_some() && is_ignored(info.signal) {
-        return Ok(());
+///
+/// # Errors
+/// `EAGAIN`: too many are queued.
+pub(crate) fn send_to_process(info: SignalInfo) -> core::result::Result<Sent, Errno> {
+    let takes = |thread: &Arc<Thread>| takes(thread, bit(info.signal));
+    if is_ignored(info.signal) && sched::find_thread(takes).is_some() {
+        return Ok(Sent::Ignored);
     }
-    PROCESS.lock().add(info, SIGRTMIN, QUEUE_MAX).map_err(|_| EAGAIN)?;
-    if let Some(thread) = taker {
+    PROCESS.lock().add(info, SIGRTMIN, limits::signals()).map_err(|_| EAGAIN)?;
+    // Pending first, then the search: a thread that unblocks it meanwhile sees it.
+    find_taker(bit(info.signal));
+    Ok(Sent::Pending)
+}
+
+/// Whether a thread takes one of these signals to the process.
+fn takes(thread: &Arc<Thread>, set: u64) -> bool {
+    let signals = thread.signals.lock();
+    // Thread 0 is an idle CPU's.
+    (!signals.mask | signals.waited_for) & set != 0
+        && thread.tid != 0
+        && !thread.exiting.load(Ordering::Relaxed)
+}
+
+/// Notifies a thread that takes one of these signals to the process, the current one before others.
+fn find_taker(set: u64) {
+    let takes = |thread: &Arc<Thread>| takes(thread, set);
+    if let Some(thread) = Some(sched::current()).filter(takes).or_else(|| sched::find_thread(takes)) {
         sched::notify(&thread);
     }
-    Ok(())
+}
+
+/// A thread takes these signals no more: others take those that are pending for the process.
+fn retarget(set: u64) {
+    let mut pending = PROCESS.lock().set() & set;
+    while pending != 0 {
+        find_taker(1 << pending.trailing_zeros());
+        pending &= pending - 1;
+    }
+}
+
+/// A thread ends: signals to the process that it was notified of go to others.
+pub(crate) fn on_exit(thread: &Thread) {
+    retarget(!thread.signals.lock().mask);
 }
 
 /// What kill(2) and its kin check before they send.
@@ -319,8 +364,10 @@ pub fn rt_sigaction(signal: i32, act: u64, old: u64, size: usize) -> Result {
 /// Replaces the current thread's mask; what it unblocks is delivered on the way back.
 fn set_mask(mask: u64) {
     let thread = sched::current();
-    thread.signals.lock().mask = mask & !UNBLOCKABLE;
+    let mask = mask & !UNBLOCKABLE;
+    let before = core::mem::replace(&mut thread.signals.lock().mask, mask);
     notify_if_pending(&thread);
+    retarget(mask & !before);
 }
 
 /// Notifies a thread that has a signal to deliver.
@@ -369,6 +416,14 @@ fn pending(thread: &Thread) -> u64 {
     thread.signals.lock().pending.set() | PROCESS.lock().set()
 }
 
+/// Takes one of these signals, the thread's own first, to be delivered.
+fn take(thread: &Thread, set: u64) -> Option<SignalInfo> {
+    let own = thread.signals.lock().pending.take(set);
+    let mut info = own.or_else(|| PROCESS.lock().take(set))?;
+    timer::on_delivery(&mut info);
+    Some(info)
+}
+
 /// rt_sigpending(2).
 pub fn rt_sigpending(set: u64, size: usize) -> Result {
     if size > SET_SIZE {
@@ -387,13 +442,14 @@ pub fn rt_sigsuspend(mask: u64, size: usize) -> Result {
     }
     let mask = uaccess::read::<u64>(mask)? & !UNBLOCKABLE;
     let thread = sched::current();
-    {
+    let before = {
         let mut signals = thread.signals.lock();
         // The handler's frame restores it.
         signals.saved_mask = Some(signals.mask);
-        signals.mask = mask;
-    }
+        core::mem::replace(&mut signals.mask, mask)
+    };
     notify_if_pending(&thread);
+    retarget(mask & !before);
     pause()
 }
 
@@ -419,8 +475,7 @@ pub fn rt_sigtimedwait(set: u64, info: u64, timeout: u64, size: usize) -> Result
     };
     let thread = sched::current();
     loop {
-        let taken = thread.signals.lock().pending.take(set);
-        if let Some(found) = taken.or_else(|| PROCESS.lock().take(set)) {
+        if let Some(found) = take(&thread, set) {
             if info != 0 {
                 uaccess::write(info, frame::siginfo(&found))?;
             }
@@ -484,8 +539,7 @@ pub fn linux_attend(frame: &mut TrapFrame) {
     let thread = sched::current();
     loop {
         let mask = thread.signals.lock().mask;
-        let taken = thread.signals.lock().pending.take(!mask);
-        let Some(info) = taken.or_else(|| PROCESS.lock().take(!mask)) else { break };
+        let Some(info) = take(&thread, !mask) else { break };
         if is_ignored(info.signal) {
             continue;
         }
@@ -526,9 +580,9 @@ fn restart(frame: &mut TrapFrame, action: Option<&Action>) {
     }
     let is = |errno: Errno| frame.rax == (-i64::from(errno.0)) as u64;
     let again = match action {
-        _ if !is(ERESTARTSYS) && !is(ERESTARTNOHAND) => return,
+        _ if !is(ERESTARTSYS) && !is(ERESTARTNOINTR) && !is(ERESTARTNOHAND) => return,
         None => true,
-        Some(action) => is(ERESTARTSYS) && action.flags & SA_RESTART != 0,
+        Some(action) => is(ERESTARTNOINTR) || is(ERESTARTSYS) && action.flags & SA_RESTART != 0,
     };
     if again {
         frame.rip -= SYSCALL_LEN;
@@ -540,17 +594,19 @@ fn restart(frame: &mut TrapFrame, action: Option<&Action>) {
 
 /// Gives the handler its frame; without a stack for it the program ends.
 fn deliver(frame: &mut TrapFrame, thread: &Arc<Thread>, info: &SignalInfo, action: &Action) {
-    let (old_mask, alt_stack) = {
+    let (old_mask, alt_stack, blocked) = {
         let mut signals = thread.signals.lock();
         let old_mask = signals.saved_mask.take().unwrap_or(signals.mask);
         let own = if action.flags & SA_NODEFER != 0 { 0 } else { bit(info.signal) };
-        signals.mask = (signals.mask | action.mask | own) & !UNBLOCKABLE;
+        let blocked = (action.mask | own) & !UNBLOCKABLE & !signals.mask;
+        signals.mask |= blocked;
         let alt_stack = signals.alt_stack;
         if action.flags & SA_ONSTACK != 0 && alt_stack.autodisarm && !alt_stack.contains(frame.rsp) {
             signals.alt_stack = AltStack::default();
         }
-        (old_mask, alt_stack)
+        (old_mask, alt_stack, blocked)
     };
+    retarget(blocked);
     let restorer = (action.flags & SA_RESTORER != 0).then_some(action.restorer);
     let use_alt = action.flags & SA_ONSTACK != 0;
     let pushed = restorer.ok_or(EFAULT).and_then(|restorer| {
@@ -580,16 +636,17 @@ pub fn rt_sigreturn(frame: &mut TrapFrame) -> Result {
                 signals.alt_stack = alt_stack;
             }
             drop(signals);
+            if !frame::is_canonical(frame.rip) {
+                // The CPU would refuse to go there.
+                frame.vector = VECTOR_GP;
+                frame.error = 0;
+                linux_fault(frame, Cause::Exception);
+            }
             notify_if_pending(&thread);
             // The caller writes the result to rax, which is the interrupted code's.
             Ok(frame.rax)
         }
-        Err(frame::PopError::Target) => {
-            // The CPU would refuse to go there; the registers are those that the handler left.
-            frame.vector = VECTOR_GP;
-            report::program_fault(frame, Cause::Exception)
-        }
-        Err(frame::PopError::Frame) => {
+        Err(frame::NoFrame) => {
             log!(Error, "sigreturn without a signal frame on the stack");
             end_by(SIGSEGV)
         }

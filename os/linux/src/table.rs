@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
-use crate::{file, futex, info, memory, process, signal, thread, time};
+use crate::futex::{robust, waitv};
+use crate::{file, futex, info, limits, memory, process, scheduling, signal, thread, time, timer, usage};
 
 /// How much of a call works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +106,18 @@ syscalls! {
     19 readv(fd, iov, iovcnt) => file::readv, partial "the console only";
     20 writev(fd, iov, iovcnt) => file::writev, partial "the console only";
     21 access(path, mode) => file::access, partial "there are no files yet (ENOENT)";
-    24 sched_yield() => thread::sched_yield, full;
-    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, partial "no MREMAP_DONTUNMAP";
+    24 sched_yield() => scheduling::sched_yield, full;
+    25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, full;
+    26 msync(addr, length, flags) => memory::msync, full;
+    27 mincore(addr, length, vec) => memory::mincore, full;
     28 madvise(addr, length, advice) => memory::madvise,
-        partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and not followed";
+        partial "MADV_DONTNEED, MADV_FREE and MADV_POPULATE_* act; other advice is taken and not followed";
     34 pause() => signal::pause, full;
     35 nanosleep(duration, rem) => time::nanosleep, full;
+    36 getitimer(which, value) => timer::getitimer, partial "as setitimer";
+    37 alarm(seconds) => timer::alarm, full;
+    38 setitimer(which, new_value, old_value) => timer::setitimer,
+        partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
     60 exit(status) => thread::exit, full;
@@ -120,7 +127,11 @@ syscalls! {
     79 getcwd(buf, size) => file::getcwd, partial "always /";
     89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no files yet (ENOENT)";
     96 gettimeofday(tv, tz) => time::gettimeofday, full;
+    97 getrlimit(resource, rlim) => limits::getrlimit, partial "as prlimit64";
+    98 getrusage(who, usage) => usage::getrusage,
+        partial "time in calls counts as the program's; no counts of switches";
     99 sysinfo(info) => info::sysinfo, partial "loads are 0";
+    100 times(buf) => usage::times, partial "time in calls counts as the program's";
     102 getuid() => process::getuid, full;
     104 getgid() => process::getuid, full;
     107 geteuid() => process::getuid, full;
@@ -131,29 +142,69 @@ syscalls! {
     129 rt_sigqueueinfo(pid, sig, info) => signal::rt_sigqueueinfo, partial "own process; no stopping";
     130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
     131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
-    157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl, partial "PR_SET_NAME and PR_GET_NAME";
+    140 getpriority(which, who) => scheduling::getpriority, full;
+    141 setpriority(which, who, prio) => scheduling::setpriority,
+        partial "real-time threads have no nice level";
+    142 sched_setparam(pid, param) => scheduling::sched_setparam, full;
+    143 sched_getparam(pid, param) => scheduling::sched_getparam, full;
+    144 sched_setscheduler(pid, policy, param) => scheduling::sched_setscheduler,
+        partial "no SCHED_DEADLINE, no SCHED_RESET_ON_FORK (EINVAL)";
+    145 sched_getscheduler(pid) => scheduling::sched_getscheduler, full;
+    146 sched_get_priority_max(policy) => scheduling::sched_get_priority_max, full;
+    147 sched_get_priority_min(policy) => scheduling::sched_get_priority_min, full;
+    148 sched_rr_get_interval(pid, tp) => scheduling::sched_rr_get_interval, full;
+    149 mlock(addr, len) => memory::mlock, full;
+    150 munlock(addr, len) => memory::munlock, full;
+    151 mlockall(flags) => memory::mlockall, partial "nothing is ever paged out; backs no pages in advance";
+    152 munlockall() => memory::munlockall, full;
+    157 prctl(op, arg2, arg3, arg4, arg5) => process::prctl,
+        partial "names act; what else can be set is kept, for the whole process, and not followed";
     158 arch_prctl(op, addr) => process::arch_prctl, partial "ARCH_SET_FS and ARCH_GET_FS: %gs is the kernel's";
+    159 adjtimex(buf) => time::adjtimex, partial "can be read; the clock cannot be adjusted (EPERM)";
+    160 setrlimit(resource, rlim) => limits::setrlimit, partial "as prlimit64";
+    164 settimeofday(tv, tz) => time::settimeofday, partial "the clock is the machine's (EPERM)";
     186 gettid() => thread::gettid, full;
     200 tkill(tid, sig) => signal::tkill, partial "no stopping";
     201 time(tloc) => time::time, full;
     202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
-        partial "WAIT, WAKE, WAIT_BITSET, WAKE_BITSET, REQUEUE, CMP_REQUEUE";
-    204 sched_getaffinity(pid, size, mask) => thread::sched_getaffinity, partial "one CPU";
+        partial "no FUTEX_FD; nice levels are not inherited, real-time priorities are";
+    203 sched_setaffinity(pid, size, mask) => scheduling::sched_setaffinity, full;
+    204 sched_getaffinity(pid, size, mask) => scheduling::sched_getaffinity, full;
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
-    228 clock_gettime(clock, tp) => time::clock_gettime, partial "no process CPU clock";
+    222 timer_create(clockid, sevp, timerid) => timer::timer_create,
+        partial "no alarm clocks; by CPU time to some milliseconds";
+    223 timer_settime(timerid, flags, new_value, old_value) => timer::timer_settime, full;
+    224 timer_gettime(timerid, curr_value) => timer::timer_gettime, full;
+    225 timer_getoverrun(timerid) => timer::timer_getoverrun, full;
+    226 timer_delete(timerid) => timer::timer_delete, full;
+    227 clock_settime(clock, tp) => time::clock_settime, partial "the clock is the machine's (EPERM)";
+    228 clock_gettime(clock, tp) => time::clock_gettime, partial "no alarm clocks; TAI is UTC";
     229 clock_getres(clock, res) => time::clock_getres, full;
     230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, full;
     231 exit_group(status) => process::exit_group, full;
     234 tgkill(tgid, tid, sig) => signal::tgkill, partial "no stopping";
     257 openat(dirfd, path, flags, mode) => file::openat, partial "there are no files yet (ENOENT, EROFS)";
     262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "the console only";
-    273 set_robust_list(head, len) => thread::set_robust_list, partial "recorded by nobody: robust mutexes are not recovered";
+    273 set_robust_list(head, len) => robust::set_robust_list, full;
+    274 get_robust_list(pid, head_ptr, len_ptr) => robust::get_robust_list, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
-    302 prlimit64(pid, resource, new_limit, old_limit) => process::prlimit64, partial "limits can be read";
-    309 getcpu(cpu, node, unused) => thread::getcpu, full;
+    302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
+        partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
+    305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
+    309 getcpu(cpu, node, unused) => scheduling::getcpu, full;
+    314 sched_setattr(pid, attr, flags) => scheduling::sched_setattr,
+        partial "no SCHED_DEADLINE, no SCHED_FLAG_RESET_ON_FORK, no utilization (EINVAL)";
+    315 sched_getattr(pid, attr, size, flags) => scheduling::sched_getattr, partial "as sched_setattr";
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
+    324 membarrier(cmd, flags, cpu_id) => memory::membarrier,
+        partial "no MEMBARRIER_CMD_*_SYNC_CORE, no MEMBARRIER_CMD_*_RSEQ";
+    325 mlock2(addr, len, flags) => memory::mlock2, full;
+    329 pkey_mprotect(addr, len, prot, pkey) => memory::pkey_mprotect, partial "no protection keys: pkey -1 only";
+    330 pkey_alloc(flags, access_rights) => memory::pkey_alloc, partial "no protection keys (ENOSPC)";
+    331 pkey_free(pkey) => memory::pkey_free, partial "no protection keys (EINVAL)";
     334 rseq(rseq, rseq_len, flags, sig) => thread::rseq, refused "libc does without";
     435 clone3(cl_args, size) => thread::clone3, partial "threads only: no fork, no vfork";
+    449 futex_waitv(waiters, nr, flags, timeout, clockid) => waitv::futex_waitv, full;
 }
 
 /// Calls that were named in the log: a bit a number.

@@ -1,16 +1,16 @@
 //! Threads: clone(2) and what belongs to it.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel::arch::current::context;
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::arch::current::vectors::TrapFrame;
-use kernel::{exit, sched, uaccess};
+use kernel::{sched, uaccess};
 
-use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, ESRCH, Result};
-use crate::futex;
+use crate::errno::{E2BIG, EINVAL, ENOSYS, EPERM, Result};
 use crate::process::PID;
 use crate::table::name_once;
+use crate::{futex, signal};
 
 const CLONE_VM: u64 = 0x100;
 const CLONE_SIGHAND: u64 = 0x800;
@@ -116,18 +116,31 @@ fn start(frame: &TrapFrame, request: Request) -> Result {
     Ok(u64::from(tid))
 }
 
-/// exit(2): ends the calling thread, and with the last one the image.
+/// The status with which the first thread ended, and this bit: it has.
+static FIRST_ENDED: AtomicU32 = AtomicU32::new(0);
+const HAS_ENDED: u32 = 1 << 31;
+
+/// exit(2): ends the calling thread, and with the last one the image. Its status is then the first thread's, as on Linux.
 pub fn exit(status: i32) -> Result {
     let thread = sched::current();
-    if sched::count() == 1 {
-        exit::exit(status as u8);
-    }
+    futex::robust::on_exit(&thread);
+    futex::pi::on_exit(&thread);
     let clear_tid = thread.clear_tid.load(Ordering::Relaxed);
     if clear_tid != 0 && uaccess::write(clear_tid, 0u32).is_ok() {
         futex::wake(clear_tid, 1, !0);
     }
+    signal::on_exit(&thread);
+    let mut status = status as u8;
+    if u64::from(thread.tid) == PID {
+        FIRST_ENDED.store(HAS_ENDED | u32::from(status), Ordering::Relaxed);
+    } else {
+        match FIRST_ENDED.load(Ordering::Relaxed) {
+            0 => {}
+            first => status = first as u8,
+        }
+    }
     drop(thread);
-    sched::exit_current()
+    sched::exit_current(status)
 }
 
 /// gettid(2).
@@ -142,41 +155,7 @@ pub fn set_tid_address(address: u64) -> Result {
     Ok(u64::from(thread.tid))
 }
 
-/// set_robust_list(2).
-pub fn set_robust_list(_head: u64, len: usize) -> Result {
-    // sizeof(struct robust_list_head)
-    if len == 24 { Ok(0) } else { Err(EINVAL) }
-}
-
 /// rseq(2).
 pub fn rseq(_rseq: u64, _len: u32, _flags: i32, _signature: u32) -> Result {
     Err(ENOSYS)
-}
-
-/// sched_yield(2).
-pub fn sched_yield() -> Result {
-    sched::yield_now();
-    Ok(0)
-}
-
-/// sched_getaffinity(2); the system call returns the octets written.
-pub fn sched_getaffinity(pid: i32, size: u32, mask: u64) -> Result {
-    if pid != 0 && pid as u64 != PID && sched::find(pid as u32).is_none() {
-        return Err(ESRCH);
-    }
-    if size < 8 || !size.is_multiple_of(8) {
-        return Err(EINVAL);
-    }
-    uaccess::write(mask, 1u64)?;
-    Ok(8)
-}
-
-/// getcpu(2).
-pub fn getcpu(cpu: u64, node: u64, _unused: u64) -> Result {
-    for address in [cpu, node] {
-        if address != 0 {
-            uaccess::write(address, 0u32)?;
-        }
-    }
-    Ok(0)
 }

@@ -16,6 +16,12 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// The machine types that every behaviour is looked at on.
 pub const MACHINES: [Machine; 2] = [Machine::Q35, Machine::Microvm];
 
+/// Both settings of `isolation`: the program at the kernel's ring, and at ring 3.
+pub const ISOLATION: [bool; 2] = [false, true];
+/// The machines on which a program has to do what it does on Linux: type and number of CPUs.
+const SAME_ON: [(Machine, u32); 4] =
+    [(Machine::Q35, 1), (Machine::Microvm, 1), (Machine::Q35, 2), (Machine::Microvm, 4)];
+
 /// A machine that is to boot an image: q35, `-cpu max`, 64 MiB, unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -54,6 +60,12 @@ impl Boot {
         self
     }
 
+    /// Another number of CPUs.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.vm.cpus = cpus;
+        self
+    }
+
     /// Another amount of memory.
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.vm.memory_mib = mib;
@@ -77,6 +89,12 @@ impl Boot {
         self
     }
 
+    /// Whether the program runs at ring 3.
+    pub fn isolation(mut self, on: bool) -> Self {
+        self.vm.settings.isolation = Some(on);
+        self
+    }
+
     /// Without the seed that the host hands over.
     pub fn without_seed(mut self) -> Self {
         self.vm.pass_seed = false;
@@ -96,9 +114,11 @@ impl Boot {
         self
     }
 
-    /// The machine's type and CPU, for messages.
+    /// The machine, and where the program runs, for messages.
     pub fn describe(&self) -> String {
-        format!("{} {} {} MiB", self.vm.machine, self.vm.cpu, self.vm.memory_mib)
+        let Vm { machine, cpu, cpus, memory_mib, .. } = &self.vm;
+        let isolation = if self.vm.settings.isolation == Some(true) { "on" } else { "off" };
+        format!("{machine} {cpu} {cpus} CPUs {memory_mib} MiB isolation={isolation}")
     }
 
     /// Boots, and waits for the end.
@@ -143,10 +163,30 @@ impl Ended {
     }
 }
 
-/// Boots an image on every machine type and expects `status`; `look` sees how each ended.
+/// Boots an image on every machine type, in both modes unless `boot` names one, and expects `status`; `look` sees how each ended.
 #[track_caller]
 pub fn everywhere(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
     for machine in MACHINES {
-        look(&boot.clone().machine(machine).expect(status));
+        in_both_modes(&boot.clone().machine(machine), status, &look);
+    }
+}
+
+/// As [`everywhere`], and with several CPUs.
+#[track_caller]
+pub fn on_any_number_of_cpus(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
+    for (machine, cpus) in SAME_ON {
+        in_both_modes(&boot.clone().machine(machine).cpus(cpus), status, &look);
+    }
+}
+
+#[track_caller]
+fn in_both_modes(boot: &Boot, status: u8, look: impl Fn(&Ended)) {
+    for isolation in ISOLATION {
+        if boot.vm.settings.isolation.is_none_or(|named| named == isolation) {
+            let boot = boot.clone().isolation(isolation);
+            // Shown if the test fails: what `look` finds is about this one.
+            println!("on {}:", boot.describe());
+            look(&boot.expect(status));
+        }
     }
 }

@@ -25,9 +25,16 @@ impl Image {
     /// `cargo includeos run -- ARGS` of a program of `tests/programs`.
     #[track_caller]
     pub fn run_by_tool(name: &str, args: &[&str]) -> Output {
+        Self::run_by_tool_with(&[], name, args)
+    }
+
+    /// As [`Self::run_by_tool`], with more options.
+    #[track_caller]
+    pub fn run_by_tool_with(more: &[&str], name: &str, args: &[&str]) -> Output {
         let options =
             ["run", "--quiet", "--release", "--timeout", "120", "--target-dir", target_dir(), "--bin", name];
-        tool::command(&programs(), &options).arg("--").args(args).output().expect("the tool was built")
+        let mut command = tool::command(&programs(), &options);
+        command.args(more).arg("--").args(args).output().expect("the tool was built")
     }
 
     /// What the tool built in a target folder.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod compatibility;
 pub mod image;
 pub mod linux;
 pub mod report;

@@ -31,12 +31,38 @@ impl fmt::Display for Shown {
     }
 }
 
-const ERRORS: [(i64, &str); 22] = [
+/// Makes a system call with wrong arguments and prints what came of it.
+///
+/// # Safety
+/// As [`syscall`].
+pub unsafe fn show(name: &str, number: u64, arguments: &[u64]) {
+    let mut six = [0; 6];
+    six[..arguments.len()].copy_from_slice(arguments);
+    // SAFETY: the caller's promise.
+    println!("{name}: {}", Shown(unsafe { syscall(number, six) }));
+}
+
+/// As [`show`], for calls whose result is another one each time: `ok`, or the error's name.
+///
+/// # Safety
+/// As [`syscall`].
+pub unsafe fn show_outcome(name: &str, number: u64, arguments: &[u64]) {
+    let mut six = [0; 6];
+    six[..arguments.len()].copy_from_slice(arguments);
+    // SAFETY: the caller's promise.
+    match unsafe { syscall(number, six) } {
+        result if result >= 0 => println!("{name}: ok"),
+        error => println!("{name}: {}", Shown(error)),
+    }
+}
+
+const ERRORS: [(i64, &str); 25] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (3, "ESRCH"),
     (7, "E2BIG"),
     (9, "EBADF"),
+    (4, "EINTR"),
     (11, "EAGAIN"),
     (12, "ENOMEM"),
     (13, "EACCES"),
@@ -47,8 +73,10 @@ const ERRORS: [(i64, &str); 22] = [
     (20, "ENOTDIR"),
     (22, "EINVAL"),
     (25, "ENOTTY"),
+    (28, "ENOSPC"),
     (29, "ESPIPE"),
     (34, "ERANGE"),
+    (35, "EDEADLK"),
     (36, "ENAMETOOLONG"),
     (38, "ENOSYS"),
     (75, "EOVERFLOW"),
@@ -74,8 +102,15 @@ pub mod number {
     pub const IOCTL: u64 = 16;
     pub const READV: u64 = 19;
     pub const WRITEV: u64 = 20;
+    pub const SCHED_YIELD: u64 = 24;
+    pub const MREMAP: u64 = 25;
+    pub const MSYNC: u64 = 26;
+    pub const MINCORE: u64 = 27;
     pub const MADVISE: u64 = 28;
     pub const NANOSLEEP: u64 = 35;
+    pub const GETITIMER: u64 = 36;
+    pub const ALARM: u64 = 37;
+    pub const SETITIMER: u64 = 38;
     pub const GETPID: u64 = 39;
     pub const CLONE: u64 = 56;
     pub const KILL: u64 = 62;
@@ -84,13 +119,41 @@ pub mod number {
     pub const GETCWD: u64 = 79;
     pub const READLINK: u64 = 89;
     pub const GETTIMEOFDAY: u64 = 96;
+    pub const GETRLIMIT: u64 = 97;
+    pub const GETRUSAGE: u64 = 98;
     pub const SYSINFO: u64 = 99;
+    pub const TIMES: u64 = 100;
+    pub const RT_SIGQUEUEINFO: u64 = 129;
     pub const SIGALTSTACK: u64 = 131;
+    pub const GETPRIORITY: u64 = 140;
+    pub const SETPRIORITY: u64 = 141;
+    pub const SCHED_SETPARAM: u64 = 142;
+    pub const SCHED_GETPARAM: u64 = 143;
+    pub const SCHED_SETSCHEDULER: u64 = 144;
+    pub const SCHED_GETSCHEDULER: u64 = 145;
+    pub const SCHED_GET_PRIORITY_MAX: u64 = 146;
+    pub const SCHED_GET_PRIORITY_MIN: u64 = 147;
+    pub const SCHED_RR_GET_INTERVAL: u64 = 148;
+    pub const MLOCK: u64 = 149;
+    pub const MUNLOCK: u64 = 150;
+    pub const MLOCKALL: u64 = 151;
+    pub const MUNLOCKALL: u64 = 152;
     pub const PRCTL: u64 = 157;
     pub const ARCH_PRCTL: u64 = 158;
+    pub const ADJTIMEX: u64 = 159;
+    pub const SETRLIMIT: u64 = 160;
+    pub const SETTIMEOFDAY: u64 = 164;
+    pub const GETTID: u64 = 186;
     pub const TKILL: u64 = 200;
     pub const FUTEX: u64 = 202;
+    pub const SCHED_SETAFFINITY: u64 = 203;
     pub const SCHED_GETAFFINITY: u64 = 204;
+    pub const TIMER_CREATE: u64 = 222;
+    pub const TIMER_SETTIME: u64 = 223;
+    pub const TIMER_GETTIME: u64 = 224;
+    pub const TIMER_GETOVERRUN: u64 = 225;
+    pub const TIMER_DELETE: u64 = 226;
+    pub const CLOCK_SETTIME: u64 = 227;
     pub const CLOCK_GETTIME: u64 = 228;
     pub const CLOCK_GETRES: u64 = 229;
     pub const CLOCK_NANOSLEEP: u64 = 230;
@@ -98,11 +161,22 @@ pub mod number {
     pub const OPENAT: u64 = 257;
     pub const NEWFSTATAT: u64 = 262;
     pub const SET_ROBUST_LIST: u64 = 273;
+    pub const GET_ROBUST_LIST: u64 = 274;
+    pub const RT_TGSIGQUEUEINFO: u64 = 297;
     pub const PRLIMIT64: u64 = 302;
+    pub const CLOCK_ADJTIME: u64 = 305;
     pub const GETCPU: u64 = 309;
+    pub const SCHED_SETATTR: u64 = 314;
+    pub const SCHED_GETATTR: u64 = 315;
     pub const GETRANDOM: u64 = 318;
+    pub const MEMBARRIER: u64 = 324;
+    pub const MLOCK2: u64 = 325;
+    pub const PKEY_MPROTECT: u64 = 329;
+    pub const PKEY_ALLOC: u64 = 330;
+    pub const PKEY_FREE: u64 = 331;
     pub const IO_URING_SETUP: u64 = 425;
     pub const CLONE3: u64 = 435;
+    pub const FUTEX_WAITV: u64 = 449;
     /// No call has this number.
     pub const NONE: u64 = 500;
 }

@@ -1,11 +1,12 @@
 //! `cargo xtask bench boot`: what a boot costs, against the goals.
 
 use super::counts::{Counter, Counts};
-use super::hello::{self, Choice, Hello, Image};
+use super::hello::{self, Choice, Hello};
+use super::program::Image;
 use super::symbols::Symbols;
 use super::table::{Row, Table, Unit};
 use super::timing::{Subject, Summary, in_turns};
-use super::{MACHINES, machine, memory};
+use super::{MACHINES, busy_host, machine, memory};
 use crate::{repo, setup};
 use anyhow::{Context, Result};
 use qemu::{Machine, floor};
@@ -72,15 +73,10 @@ impl Boot {
                 .notes
                 .push(format!("QEMU {major}.{minor}, TCG, one CPU, -cpu max; times: {} turns", self.runs));
         }
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().and_then(|load| load.parse::<f64>().ok()).unwrap_or_default();
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        if load > 0.75 * cpus as f64 {
-            table.notes.push(format!(
-                "the host is busy (load {load} on {cpus} CPUs): of the times, only the CPU times mean something"
-            ));
+        if let Some(load) = busy_host() {
+            table.notes.push(format!("{load}: of the times, only the CPU times mean something"));
         }
-        table.notes.push("not measured yet: no_std hello, and the comparison with a Linux guest".to_owned());
+        table.notes.push("not measured yet: no_std hello".to_owned());
 
         println!("{table}");
         if let Some(path) = &self.json {

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use std::fs;
 use std::path::PathBuf;
 
+/// The name that the plugin gives to what is counted between two marks.
+const SECTION: &str = "section";
+
 /// One line of the plugin's output.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Counts {
@@ -40,47 +43,66 @@ impl Counter {
 
     /// Boots an image and counts from its PVH entry to the symbol `main`.
     pub fn entry_to_main(&self, vm: &Vm, symbols: &Symbols) -> Result<Counts> {
-        Ok(self.run(vm, symbols, false)?.0)
+        Ok(self.count_boot(vm, symbols, false)?.0)
     }
 
     /// As [`Self::entry_to_main`], with the histogram's text.
     pub fn histogram(&self, vm: &Vm, symbols: &Symbols) -> Result<(Counts, String)> {
-        self.run(vm, symbols, true)
+        self.count_boot(vm, symbols, true)
     }
 
-    fn run(&self, vm: &Vm, symbols: &Symbols, with_histogram: bool) -> Result<(Counts, String)> {
+    /// Boots a program that marks what is to be counted. Returns the sections in their order, and in words how the
+    /// machine ended, with its console.
+    pub fn sections(&self, vm: &Vm) -> Result<(Vec<Counts>, String)> {
+        let Counted { lines, told, .. } = self.run(vm, "", false)?;
+        Ok((lines.into_iter().filter(|line| line.window == SECTION).collect(), told))
+    }
+
+    /// Boots a program that marks what is to be counted, for the first section's histogram.
+    pub fn section_histogram(&self, vm: &Vm) -> Result<Counted> {
+        self.run(vm, "", true)
+    }
+
+    fn count_boot(&self, vm: &Vm, symbols: &Symbols, with_histogram: bool) -> Result<(Counts, String)> {
+        let window = format!(",window=boot:{:#x}:{:#x}", symbols.pvh_entry, symbols.main()?);
+        let Counted { lines, histogram, told } = self.run(vm, &window, with_histogram)?;
+        let boot = lines.into_iter().find(|line| line.window == "boot");
+        let counts = boot.context("the plugin wrote no line for the boot")?;
+        if counts.progress != "closed" {
+            bail!("{} on {} did not get from its entry to main: {told}", vm.kernel.display(), vm.machine);
+        }
+        Ok((counts, histogram))
+    }
+
+    fn run(&self, vm: &Vm, windows: &str, with_histogram: bool) -> Result<Counted> {
         let (out, hist) = (self.scratch.join("counts.json"), self.scratch.join("histogram"));
         let _ = fs::remove_file(&out);
-        let (entry, main) = (symbols.pvh_entry, symbols.main()?);
-        let mut plugin = format!("{},out={}", option(&self.library)?, option(&out)?);
-        plugin += &format!(",window=boot:{entry:#x}:{main:#x}");
+        let mut plugin = format!("{},out={}{windows}", option(&self.library)?, option(&out)?);
         if with_histogram {
             plugin += &format!(",hist={}", option(&hist)?);
         }
         let mut vm = vm.clone();
         vm.extra.extend(["-plugin".into(), plugin.into()]);
         let finished = vm.run()?;
-        let told = || format!("{}\nits console:\n{}", finished.outcome, finished.text());
-        let text =
-            fs::read_to_string(&out).with_context(|| format!("the plugin wrote nothing: {}", told()))?;
-        let counts = find(&text, "boot")?;
-        if counts.progress != "closed" {
-            bail!("{} on {} did not get from its entry to main: {}", vm.kernel.display(), vm.machine, told());
-        }
-        Ok((counts, if with_histogram { fs::read_to_string(&hist)? } else { String::new() }))
+        let told = format!("{}\nits console:\n{}", finished.outcome, finished.text());
+        let text = fs::read_to_string(&out).with_context(|| format!("the plugin wrote nothing: {told}"))?;
+        let histogram = if with_histogram { fs::read_to_string(&hist)? } else { String::new() };
+        Ok(Counted { lines: read(&text)?, histogram, told })
     }
 }
 
-/// The line of a window.
-fn find(text: &str, window: &str) -> Result<Counts> {
-    for line in text.lines() {
-        let counts: Counts =
-            serde_json::from_str(line).with_context(|| format!("the plugin wrote {line:?}"))?;
-        if counts.window == window {
-            return Ok(counts);
-        }
-    }
-    bail!("the plugin wrote no line for the window {window}")
+/// What the plugin wrote, and how the machine ended, in words.
+pub struct Counted {
+    lines: Vec<Counts>,
+    /// Counts by address, where they were asked for.
+    pub histogram: String,
+    /// How the machine ended, and its console.
+    pub told: String,
+}
+
+fn read(text: &str) -> Result<Vec<Counts>> {
+    let counts = |line| serde_json::from_str(line).with_context(|| format!("the plugin wrote {line:?}"));
+    text.lines().map(counts).collect()
 }
 
 /// A path as part of a QEMU option, where commas separate.
@@ -94,16 +116,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_found() {
+    fn lines_are_read() {
         let text = "{\"window\":\"total\",\"progress\":\"closed\",\"instructions\":9,\"string_bytes\":8,\
                     \"device_accesses\":7,\"ports\":6,\"mmio\":1,\"blocks\":5}\n\
                     {\"window\":\"boot\",\"progress\":\"open\",\"instructions\":4,\"string_bytes\":3,\
                     \"device_accesses\":2,\"ports\":1,\"mmio\":1,\"blocks\":1}\n";
-        let counts = find(text, "boot").unwrap();
-        assert_eq!((counts.instructions, counts.string_bytes, counts.device_accesses), (4, 3, 2));
-        assert_eq!(counts.progress, "open");
-        assert!(find(text, "other").is_err());
-        assert!(find("no JSON", "boot").is_err());
+        let lines = read(text).unwrap();
+        let Counts { window, progress, instructions, string_bytes, device_accesses, .. } = &lines[1];
+        assert_eq!((window.as_str(), progress.as_str()), ("boot", "open"));
+        assert_eq!((*instructions, *string_bytes, *device_accesses), (4, 3, 2));
+        assert!(read("no JSON").is_err());
     }
 
     #[test]

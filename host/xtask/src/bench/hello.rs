@@ -1,24 +1,14 @@
 //! The program that is measured: what `cargo new` gives, as an image and as a plain static Linux program.
 
+use super::program::{Image, TRIPLE, Tool};
 use crate::{repo, ui};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What it prints.
 pub const TEXT: &str = "Hello, world!";
 const NAME: &str = "hello";
-const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-
-/// An image to be measured.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// What boots: stripped, as the tool makes it.
-    pub path: PathBuf,
-    /// The same with symbols.
-    pub with_symbols: PathBuf,
-}
 
 /// Which image is measured.
 #[derive(clap::Args)]
@@ -51,34 +41,25 @@ impl Choice {
 /// The project, in a folder of the build products.
 pub struct Hello {
     folder: PathBuf,
-    tool: PathBuf,
+    tool: Tool,
 }
 
 impl Hello {
     /// Writes the project and builds the tool.
     pub fn prepare() -> Result<Self> {
-        eprintln!("bench: building the tool");
-        ui::run(repo::cargo().args(["build", "--quiet", "--release", "--package", "cargo-includeos"]))?;
+        let tool = Tool::build()?;
         let folder = repo::target_dir().join("bench").join(NAME);
         let manifest = format!(
             "[package]\nname = \"{NAME}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n\n[workspace]\n"
         );
         write(&folder.join("Cargo.toml"), &manifest)?;
         write(&folder.join("src/main.rs"), &format!("fn main() {{\n    println!(\"{TEXT}\");\n}}\n"))?;
-        Ok(Self { folder, tool: repo::target_dir().join("release/cargo-includeos") })
+        Ok(Self { folder, tool })
     }
 
     /// Builds the image by the tool, release profile.
     pub fn image(&self) -> Result<Image> {
-        eprintln!("bench: building the program");
-        let target = self.folder.join("target");
-        let mut tool = Command::new(&self.tool);
-        tool.args(["includeos", "build", "--release"]).current_dir(&self.folder);
-        repo::output(tool.env("CARGO_TARGET_DIR", &target))?;
-        Ok(Image {
-            path: target.join("includeos/release").join(NAME),
-            with_symbols: target.join(TRIPLE).join("release").join(NAME),
-        })
+        self.tool.image(&self.folder, NAME, &self.folder.join("target"))
     }
 
     /// Builds the same program as a plain static Linux program, stripped.

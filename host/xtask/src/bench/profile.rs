@@ -38,24 +38,31 @@ impl Profile {
         let symbols = Symbols::read(&image.with_symbols)?;
         let vm = machine(&image.path, self.machine);
         let (counts, histogram) = Counter::build()?.histogram(&vm, &symbols)?;
-        for (kind, name) in KINDS {
-            let functions =
-                by_function(&histogram, kind, |address| symbols.function(address).map(str::to_owned))?;
-            let total = functions.iter().map(|function| function.count).sum::<u64>();
-            if total == 0 {
-                continue;
-            }
-            println!("{} {name} from PVH entry to main, {}", thousands(total as f64), self.machine);
-            for Function { name, count, places } in functions.iter().take(self.top) {
-                let share = 100.0 * *count as f64 / total as f64;
-                println!("{:>12} {share:>5.1} %  {places:>4} places  {name}", thousands(*count as f64));
-            }
-            println!();
-        }
+        show(&histogram, &symbols, &format!("from PVH entry to main, {}", self.machine), 1, self.top)?;
         let (string_bytes, blocks) = (thousands(counts.string_bytes as f64), thousands(counts.blocks as f64));
         println!("profile: beside them, {string_bytes} string bytes; QEMU translated {blocks} blocks");
         Ok(())
     }
+}
+
+/// Prints the functions that a histogram's counts belong to, the `top` most expensive ones of each kind, counts
+/// divided by `operations`. `span` says what was counted.
+pub fn show(histogram: &str, symbols: &Symbols, span: &str, operations: u64, top: usize) -> Result<()> {
+    let share_of = |count: u64| thousands(count as f64 / operations as f64);
+    for (kind, name) in KINDS {
+        let functions = by_function(histogram, kind, |address| symbols.function(address).map(str::to_owned))?;
+        let total = functions.iter().map(|function| function.count).sum::<u64>();
+        if total == 0 {
+            continue;
+        }
+        println!("{} {name} {span}", share_of(total));
+        for Function { name, count, places } in functions.iter().take(top) {
+            let share = 100.0 * *count as f64 / total as f64;
+            println!("{:>12} {share:>5.1} %  {places:>4} places  {name}", share_of(*count));
+        }
+        println!();
+    }
+    Ok(())
 }
 
 /// A function's share.

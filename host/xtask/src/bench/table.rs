@@ -60,31 +60,34 @@ pub struct Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = ["what", "goal", "measured", "met", "spread"].map(str::to_owned);
-        let mut lines = vec![header];
-        lines.extend(self.rows.iter().map(cells));
-        let widths: [usize; 5] = std::array::from_fn(|column| {
-            lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
-        });
-        for (index, line) in lines.iter().enumerate() {
-            // The first column is words, the others are numbers.
-            write!(f, "| {:<width$} |", line[0], width = widths[0])?;
-            for (cell, width) in line.iter().zip(widths).skip(1) {
-                write!(f, " {cell:>width$} |")?;
-            }
-            writeln!(f)?;
-            if index == 0 {
-                write!(f, "|")?;
-                for (column, width) in widths.into_iter().enumerate() {
-                    write!(f, " {}{} |", "-".repeat(width - 1), if column == 0 { "-" } else { ":" })?;
-                }
-                writeln!(f)?;
-            }
-        }
-        for note in &self.notes {
-            writeln!(f, "{note}")?;
-        }
-        Ok(())
+        f.write_str(&aligned(header, self.rows.iter().map(cells)))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }
+}
+
+/// A table as text. The first column is words, the others are numbers.
+pub fn aligned<const N: usize>(header: [String; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut lines = vec![header];
+    lines.extend(rows);
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(2)
+    });
+    let mut out = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        out += &format!("| {:<width$} |", line[0], width = widths[0]);
+        for (cell, width) in line.iter().zip(widths).skip(1) {
+            out += &format!(" {cell:>width$} |");
+        }
+        out += "\n";
+        if index == 0 {
+            out += "|";
+            for (column, width) in widths.into_iter().enumerate() {
+                out += &format!(" {}{} |", "-".repeat(width - 1), if column == 0 { "-" } else { ":" });
+            }
+            out += "\n";
+        }
+    }
+    out
 }
 
 fn cells(row: &Row) -> [String; 5] {

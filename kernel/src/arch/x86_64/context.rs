@@ -4,6 +4,7 @@ use core::arch::global_asm;
 
 use super::cpu::{self, msr};
 use super::fpu::FpuState;
+use super::isolation;
 use super::vectors::TrapFrame;
 
 global_asm!(
@@ -27,6 +28,13 @@ global_asm!(
     "xor ebp, ebp",
     "call {thread_started}",
     "jmp includeos_trap_return",
+    // The same for a program at ring 3.
+    ".globl includeos_isolated_thread_start",
+    "includeos_isolated_thread_start:",
+    "mov rdi, rsp",
+    "xor ebp, ebp",
+    "call {thread_started}",
+    "jmp includeos_isolated_trap_return",
     ".text",
     thread_started = sym crate::sched::thread_started,
 );
@@ -34,6 +42,7 @@ global_asm!(
 unsafe extern "C" {
     fn includeos_switch(save: *mut u64, load: u64);
     fn includeos_thread_start();
+    fn includeos_isolated_thread_start();
 }
 
 /// What a thread that does not run keeps, besides its kernel stack.
@@ -51,7 +60,8 @@ impl Context {
     /// # Safety
     /// The stack is mapped, empty, at least a page, and used by this thread alone.
     pub unsafe fn new(stack_top: u64, frame: TrapFrame, fs_base: u64, fpu: FpuState) -> Self {
-        let start: unsafe extern "C" fn() = includeos_thread_start;
+        let start: unsafe extern "C" fn() =
+            if isolation::is_on() { includeos_isolated_thread_start } else { includeos_thread_start };
         let frame_at = stack_top - size_of::<TrapFrame>() as u64;
         // Six registers for `includeos_switch` to pop, then its return address.
         let rsp = frame_at - 7 * 8;

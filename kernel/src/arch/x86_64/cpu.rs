@@ -18,6 +18,8 @@ pub mod msr {
     pub const FS_BASE: u32 = 0xc000_0100;
     /// Base of `%gs`.
     pub const GS_BASE: u32 = 0xc000_0101;
+    /// What `swapgs` exchanges with [`GS_BASE`].
+    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
     /// x2APIC registers: this plus the xAPIC offset divided by 16.
     pub const X2APIC: u32 = 0x800;
     /// Time-stamp counter at which the LAPIC timer fires in deadline mode.
@@ -70,6 +72,15 @@ pub fn cr3() -> u64 {
     value & !0xfff
 }
 
+/// Forgets all translations, on this CPU. (None is global.)
+#[inline]
+pub fn reload_cr3() {
+    // SAFETY: the same tables again.
+    unsafe {
+        asm!("mov {t}, cr3", "mov cr3, {t}", t = out(reg) _, options(nostack, preserves_flags));
+    }
+}
+
 /// Forgets the translation of the page that holds `address`, on this CPU.
 #[inline]
 pub fn invlpg(address: u64) {
@@ -84,9 +95,20 @@ pub fn invlpg(address: u64) {
 pub unsafe fn enable_xsave(mask: u64) {
     // SAFETY: the caller's promise; the bit enables instructions and changes the meaning of none in use.
     unsafe {
-        asm!("mov {t}, cr4", "or {t}, {bit}", "mov cr4, {t}", t = out(reg) _, bit = const 1 << 18,
-            options(nomem, nostack));
+        set_cr4(1 << 18);
         asm!("xsetbv", in("ecx") 0, in("eax") mask as u32, in("edx") (mask >> 32) as u32,
             options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Sets bits of CR4.
+///
+/// # Safety
+/// CPUID offers what the bits turn on, and code in use keeps its meaning under them.
+pub unsafe fn set_cr4(bits: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("mov {t}, cr4", "or {t}, {bits}", "mov cr4, {t}", t = out(reg) _, bits = in(reg) bits,
+            options(nostack));
     }
 }

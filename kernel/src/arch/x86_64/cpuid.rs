@@ -22,6 +22,12 @@ pub struct CpuFeatures {
     pub rdrand: bool,
     /// `rdseed`.
     pub rdseed: bool,
+    /// Supervisor mode execution prevention: code of the program's pages does not run at ring 0.
+    pub smep: bool,
+    /// Supervisor mode access prevention: the kernel touches the program's pages only when it says so.
+    pub smap: bool,
+    /// User mode instruction prevention: ring 3 does not see where the descriptor tables lie.
+    pub umip: bool,
     /// Rate of the time-stamp counter where CPUID tells it, in Hz.
     pub tsc_hz: Option<u64>,
     /// Rate of the LAPIC timer's input clock where it is known, in Hz.
@@ -42,9 +48,15 @@ pub fn read() -> CpuFeatures {
         x2apic: one.ecx & 1 << 21 != 0,
         tsc_deadline: one.ecx & 1 << 24 != 0,
         rdrand: one.ecx & 1 << 30 != 0,
-        rdseed: max >= 7 && __cpuid_count(7, 0).ebx & 1 << 18 != 0,
         ..CpuFeatures::default()
     };
+    if max >= 7 {
+        let seven = __cpuid_count(7, 0);
+        features.smep = seven.ebx & 1 << 7 != 0;
+        features.rdseed = seven.ebx & 1 << 18 != 0;
+        features.smap = seven.ebx & 1 << 20 != 0;
+        features.umip = seven.ecx & 1 << 2 != 0;
+    }
     if features.xsave {
         let components = __cpuid_count(0xd, 0);
         features.xcr0 = (u64::from(components.edx) << 32 | u64::from(components.eax)) & XCR0_WANTED;

@@ -1,6 +1,8 @@
 //! The I/O APIC: from an interrupt line to a vector (Intel 82093AA).
 
-use super::lapic;
+use core::sync::atomic::Ordering;
+
+use super::percpu;
 use crate::machine::acpi;
 use crate::mm;
 
@@ -25,7 +27,7 @@ pub fn route_isa(irq: u8, vector: u8) -> bool {
         }
     };
     let line = u32::from(acpi::isa_override(irq).unwrap_or(irq));
-    write(REDIRECTION + 2 * line + 1, lapic::id() << 24);
+    write(REDIRECTION + 2 * line + 1, percpu::this().apic_id.load(Ordering::Relaxed) << 24);
     write(REDIRECTION + 2 * line, u32::from(vector));
     true
 }

@@ -1,11 +1,14 @@
-//! Interrupt masking, halting and interrupt return. No other file spells `cli`, `sti`, `hlt` or `iretq`.
+//! Interrupt masking, halting and interrupt return. No other file spells `cli`, `sti`, `hlt`, `iretq`, `sysretq` or
+//! `swapgs`.
 //!
 //! The assembly files use the macros below; Rust code uses the functions. One place, so that another way of masking
-//! (a paravirtual flag, ring 3) changes one file.
+//! (a paravirtual flag) changes one file.
 
 use core::arch::asm;
 
-/// Assembly macros `IRQ_ENABLE`, `IRQ_ENABLE_AND_JUMP` and `IRQ_RETURN`, for the front of a `global_asm!`.
+/// Assembly macros `IRQ_ENABLE`, `IRQ_ENABLE_AND_JUMP` and `IRQ_RETURN`, for the front of a `global_asm!`; and for a program
+/// at ring 3 `SWAP_GS`, `IRQ_RETURN_TO_RING_3` and `SYSCALL_RETURN_TO_RING_3`: `%gs` is the kernel's at ring 0, and the
+/// program's (base 0) at ring 3.
 ///
 /// After `IRQ_ENABLE_AND_JUMP` no interrupt is taken before the jump's target (SDM vol. 2, STI). The guard is there
 /// because the order in which the compiler emits assembly blocks is its own.
@@ -22,6 +25,17 @@ macro_rules! irq_macros {
         .endm
         .macro IRQ_RETURN
         iretq
+        .endm
+        .macro SWAP_GS
+        swapgs
+        .endm
+        .macro IRQ_RETURN_TO_RING_3
+        swapgs
+        iretq
+        .endm
+        .macro SYSCALL_RETURN_TO_RING_3
+        swapgs
+        sysretq
         .endm
         .endif"
     };

@@ -1,20 +1,24 @@
 //! The local APIC: acknowledging interrupts and the one-shot timer (SDM vol. 3 § 12).
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use sync::Once;
 
 use super::cpu::{msr, rdmsr, wrmsr};
 use super::cpuid::CpuFeatures;
+use super::percpu::{self, PerCpu};
+use super::port;
 use super::tsc::Clock;
 use super::vectors::{SPURIOUS, TIMER};
-use super::{percpu, port};
 use crate::mm;
 
 /// Register offsets of the xAPIC; x2APIC registers are these divided by 16.
 mod register {
+    pub const ID: u32 = 0x20;
     pub const EOI: u32 = 0xb0;
     pub const SPURIOUS: u32 = 0xf0;
+    pub const ICR_LOW: u32 = 0x300;
+    pub const ICR_HIGH: u32 = 0x310;
     pub const LVT_TIMER: u32 = 0x320;
     pub const LVT_LINT0: u32 = 0x350;
     pub const TIMER_INITIAL: u32 = 0x380;
@@ -65,9 +69,74 @@ impl Mode {
         }
     }
 
+    /// Turns this CPU's LAPIC on and records its number.
+    fn enable(&self) {
+        const X2APIC_ENABLE: u64 = 1 << 10;
+        const GLOBAL_ENABLE: u64 = 1 << 11;
+        match self.mmio {
+            None => {
+                // SAFETY: every x86_64 CPU has the register; CPUID offers x2APIC, and nothing uses the xAPIC registers.
+                unsafe {
+                    let base = rdmsr(msr::APIC_BASE);
+                    wrmsr(msr::APIC_BASE, base | GLOBAL_ENABLE | X2APIC_ENABLE);
+                }
+            }
+            Some(registers) => {
+                let eoi = registers.wrapping_byte_add(register::EOI as usize);
+                percpu::this().lapic_eoi.store(eoi, Ordering::Relaxed);
+            }
+        }
+        self.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS));
+        self.write(register::LVT_LINT0, LVT_MASKED);
+        percpu::this().apic_id.store(self.id(), Ordering::Relaxed);
+    }
+
+    fn id(&self) -> u32 {
+        let id = self.read(register::ID);
+        if self.mmio.is_some() { id >> 24 } else { id }
+    }
+
+    /// Stops the timer, ready to be set.
+    fn stop_timer(&self) {
+        match self.timer {
+            Timer::Deadline => self.write(register::LVT_TIMER, LVT_TSC_DEADLINE | u32::from(TIMER)),
+            Timer::OneShot(_) => {
+                self.write(register::TIMER_DIVIDE, DIVIDE_BY_1);
+                self.write(register::LVT_TIMER, u32::from(TIMER));
+            }
+        }
+    }
+
+    /// Writes the interrupt command register (SDM vol. 3 § 12.6.1).
+    fn command(&self, apic_id: u32, command: u32) {
+        match self.mmio {
+            Some(_) => {
+                // The last one must have gone out. Senders are in kernel sections, of which a CPU has one at a time.
+                const PENDING: u32 = 1 << 12;
+                while self.read(register::ICR_LOW) & PENDING != 0 {
+                    core::hint::spin_loop();
+                }
+                self.write(register::ICR_HIGH, apic_id << 24);
+                self.write(register::ICR_LOW, command);
+            }
+            None => {
+                let value = u64::from(apic_id) << 32 | u64::from(command);
+                // The x2APIC's write does not wait for earlier stores to be seen (SDM vol. 3 § 12.12.3); whoever gets
+                // the interrupt looks at them.
+                core::sync::atomic::fence(Ordering::SeqCst);
+                // SAFETY: x2APIC mode is on; the command interrupts a CPU that is ready for it.
+                unsafe {
+                    core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags));
+                    wrmsr(msr::X2APIC + register::ICR_LOW / 16, value);
+                }
+            }
+        }
+    }
+
     /// Counts the timer, masked, over a millisecond of `clock`. The last resort: nothing told its rate.
     fn measure_hz(&self, clock: &Clock) -> u64 {
         const SPAN_NS: u64 = 1_000_000;
+        self.write(register::TIMER_DIVIDE, DIVIDE_BY_1);
         self.write(register::LVT_TIMER, LVT_MASKED);
         self.write(register::TIMER_INITIAL, u32::MAX);
         let start = clock.now_ns();
@@ -90,45 +159,37 @@ impl Mode {
     }
 }
 
-/// Turns on this CPU's LAPIC, with the timer stopped and the legacy interrupt line masked.
+/// Finds out how LAPICs are driven here, and turns on the boot CPU's with the legacy interrupt line masked.
 ///
 /// # Errors
 /// [`LapicError`].
 pub fn init(features: &CpuFeatures, clock: &Clock) -> Result<(), LapicError> {
-    const X2APIC_ENABLE: u64 = 1 << 10;
-    const GLOBAL_ENABLE: u64 = 1 << 11;
     mask_pic();
-    // SAFETY: every x86_64 CPU has the register.
-    let base = unsafe { rdmsr(msr::APIC_BASE) };
     let mmio = if features.x2apic {
-        // SAFETY: CPUID offers x2APIC; nothing uses the xAPIC registers.
-        unsafe { wrmsr(msr::APIC_BASE, base | GLOBAL_ENABLE | X2APIC_ENABLE) };
         None
     } else {
-        let physical = base & 0x000f_ffff_ffff_f000;
-        let registers = mm::map_device(physical).ok_or(LapicError::NoMemory)?.cast::<u32>();
-        percpu::this()
-            .lapic_eoi
-            .store(registers.wrapping_byte_add(register::EOI as usize), Ordering::Relaxed);
-        Some(registers)
+        // SAFETY: every x86_64 CPU has the register.
+        let physical = unsafe { rdmsr(msr::APIC_BASE) } & 0x000f_ffff_ffff_f000;
+        Some(mm::map_device(physical).ok_or(LapicError::NoMemory)?.cast::<u32>())
     };
     let timer =
         if features.tsc_deadline { Timer::Deadline } else { Timer::OneShot(features.lapic_hz.unwrap_or(0)) };
     let mut mode = Mode { mmio, timer };
-    mode.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS));
-    mode.write(register::LVT_LINT0, LVT_MASKED);
-    match mode.timer {
-        Timer::Deadline => mode.write(register::LVT_TIMER, LVT_TSC_DEADLINE | u32::from(TIMER)),
-        Timer::OneShot(_) => {
-            mode.write(register::TIMER_DIVIDE, DIVIDE_BY_1);
-            if features.lapic_hz.is_none() {
-                mode.timer = Timer::OneShot(mode.measure_hz(clock));
-            }
-            mode.write(register::LVT_TIMER, u32::from(TIMER));
-        }
+    mode.enable();
+    if let Timer::OneShot(0) = mode.timer {
+        mode.timer = Timer::OneShot(mode.measure_hz(clock));
     }
+    mode.stop_timer();
     let _ = MODE.set(mode);
     Ok(())
+}
+
+/// Turns on the LAPIC of a CPU other than the boot CPU.
+pub fn init_this_cpu() {
+    if let Some(mode) = MODE.get() {
+        mode.enable();
+        mode.stop_timer();
+    }
 }
 
 /// Masks the two legacy interrupt controllers (Intel 8259A), which firmware leaves with the timer's line open. It must
@@ -141,9 +202,6 @@ fn mask_pic() {
     }
 }
 
-/// What the timer is set to, in nanoseconds; 0: nothing.
-static ARMED: AtomicU64 = AtomicU64::new(0);
-
 /// Has the timer fire at `deadline_ns` on `clock` or before.
 ///
 /// Each setting is an exit, so a timer that is set to an earlier time stays: whoever it wakes for nothing looks at the clock
@@ -151,10 +209,11 @@ static ARMED: AtomicU64 = AtomicU64::new(0);
 pub fn arm(clock: &Clock, deadline_ns: u64) {
     let Some(mode) = MODE.get() else { return };
     let deadline = deadline_ns.max(1);
-    if (1..=deadline).contains(&ARMED.load(Ordering::Relaxed)) {
+    let armed = &percpu::this().timer_armed;
+    if (1..=deadline).contains(&armed.load(Ordering::Relaxed)) {
         return;
     }
-    ARMED.store(deadline, Ordering::Relaxed);
+    armed.store(deadline, Ordering::Relaxed);
     match mode.timer {
         // SAFETY: CPUID offers the register.
         Timer::Deadline => unsafe { wrmsr(msr::TSC_DEADLINE, clock.ticks_at(deadline)) },
@@ -169,14 +228,43 @@ pub fn arm(clock: &Clock, deadline_ns: u64) {
 
 /// The timer fired: what was armed is gone.
 pub fn fired() {
-    ARMED.store(0, Ordering::Relaxed);
+    percpu::this().timer_armed.store(0, Ordering::Relaxed);
 }
 
-/// This CPU's LAPIC id.
-pub fn id() -> u32 {
-    match MODE.get() {
-        Some(mode) if mode.mmio.is_some() => mode.read(0x20) >> 24,
-        Some(mode) => mode.read(0x20),
-        None => 0,
+/// Interrupts another CPU.
+pub fn send_ipi(cpu: &PerCpu, vector: u8) {
+    if let Some(mode) = MODE.get() {
+        mode.command(cpu.apic_id.load(Ordering::Relaxed), u32::from(vector));
     }
+}
+
+/// Sends another CPU a non-maskable interrupt.
+pub fn send_nmi(cpu: &PerCpu) {
+    const NMI: u32 = 0b100 << 8;
+    if let Some(mode) = MODE.get() {
+        mode.command(cpu.apic_id.load(Ordering::Relaxed), NMI);
+    }
+}
+
+/// Resets a CPU that has not started: it waits for [`send_startup`] (SDM vol. 3 § 10.4.4.1).
+pub fn send_init(apic_id: u32) {
+    const INIT: u32 = 0b101 << 8;
+    const ASSERT: u32 = 1 << 14;
+    if let Some(mode) = MODE.get() {
+        mode.command(apic_id, INIT | ASSERT);
+    }
+}
+
+/// Starts a CPU in real mode at `page`, a page below 1 MiB.
+pub fn send_startup(apic_id: u32, page: u64) {
+    const STARTUP: u32 = 0b110 << 8;
+    const ASSERT: u32 = 1 << 14;
+    if let Some(mode) = MODE.get() {
+        mode.command(apic_id, STARTUP | ASSERT | (page >> 12) as u32);
+    }
+}
+
+/// Whether LAPIC numbers above 254 can be named.
+pub fn has_wide_ids() -> bool {
+    MODE.get().is_some_and(|mode| mode.mmio.is_none())
 }

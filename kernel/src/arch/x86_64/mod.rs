@@ -9,6 +9,7 @@ pub mod fpu;
 pub mod gdt;
 pub mod ioapic;
 pub mod irq;
+pub mod isolation;
 pub mod lapic;
 #[cfg(includeos_metal)]
 mod mem;
@@ -17,6 +18,9 @@ pub mod percpu;
 pub mod port;
 pub mod power;
 pub mod syscall;
+pub mod tlb;
+#[cfg(includeos_metal)]
+pub mod trampoline;
 pub mod tsc;
 pub mod uaccess;
 pub mod vdso;

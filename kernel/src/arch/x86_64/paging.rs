@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::cpu;
+use super::{cpu, tlb};
 use crate::mm::{direct, frames};
 
 /// Bytes of a page.
@@ -16,6 +16,8 @@ pub const DIRECT_BASE: u64 = slot_base(DIRECT_SLOT);
 pub const KSTACK_BASE: u64 = slot_base(400);
 /// Device registers.
 pub const DEVICE_BASE: u64 = slot_base(402);
+/// Where CPUs start in real mode: a page below 1 MiB, set aside during boot.
+pub const STARTUP_PAGE: u64 = 0x8000;
 /// First address behind the program's part. A page short of its half, as on Linux: a `syscall` instruction in the last
 /// octets would return to a non-canonical address.
 pub const LOW_END: u64 = 0x0000_7fff_ffff_f000;
@@ -44,6 +46,7 @@ impl Protection {
 
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
 const NO_CACHE: u64 = 1 << 4 | 1 << 3;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
@@ -59,15 +62,15 @@ impl Entry {
         (self.0 & PRESENT != 0).then_some(self.0 & ADDRESS)
     }
 
-    /// An entry that maps `frame`. A protection without `read` maps nothing.
-    fn new(frame: u64, protection: Protection) -> Self {
+    /// An entry that maps `frame`; `user`: [`USER`] for ring 3, or 0. A protection without `read` maps nothing.
+    fn new(frame: u64, protection: Protection, user: u64) -> Self {
         if !(protection.read || protection.write || protection.execute) {
             // The frame stays recorded, so that its content is kept until it may be read again.
             return Self(frame | NO_EXECUTE);
         }
         let write = if protection.write { WRITE } else { 0 };
         let execute = if protection.execute { 0 } else { NO_EXECUTE };
-        Self(frame | PRESENT | write | execute)
+        Self(frame | PRESENT | user | write | execute)
     }
 
     /// The frame this entry holds, mapped now or kept under `PROT_NONE`.
@@ -79,6 +82,8 @@ impl Entry {
 /// The tables in use: one set for the whole machine.
 pub struct PageTables {
     pml4: u64,
+    /// What the entries of the low half get besides: [`USER`] if the program is at ring 3.
+    user: u64,
 }
 
 /// A page-table page could not be allocated.
@@ -91,7 +96,17 @@ impl PageTables {
     /// # Safety
     /// Called once: the value is what owns the tables.
     pub unsafe fn current() -> Self {
-        Self { pml4: cpu::cr3() }
+        Self { pml4: cpu::cr3(), user: 0 }
+    }
+
+    /// Has ring 3 use what is mapped in the low half from now on.
+    pub fn open_to_ring_3(&mut self) {
+        self.user = USER;
+    }
+
+    /// What an entry for `address` gets besides its protection.
+    fn user(&self, address: u64) -> u64 {
+        if address < LOW_END { self.user } else { 0 }
     }
 
     fn table(physical: u64) -> *mut [u64; 512] {
@@ -109,7 +124,9 @@ impl PageTables {
                 if !make {
                     return Ok(None);
                 }
-                *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE;
+                // The last level decides; the others let the low half's pages be ring 3's.
+                let user = if address < LOW_END { USER } else { 0 };
+                *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE | user;
             }
             debug_assert!(*entry & LARGE == 0, "a large page has no table below it");
             table = *entry & ADDRESS;
@@ -136,7 +153,7 @@ impl PageTables {
     pub unsafe fn map(&mut self, address: u64, frame: u64, protection: Protection) -> Result<(), NoFrame> {
         let entry = self.entry(address, true)?.ok_or(NoFrame)?;
         // SAFETY: `entry` points into a live table.
-        let before = unsafe { entry.replace(Entry::new(frame, protection).0) };
+        let before = unsafe { entry.replace(Entry::new(frame, protection, self.user(address)).0) };
         if before & PRESENT != 0 {
             cpu::invlpg(address);
         }
@@ -159,7 +176,7 @@ impl PageTables {
             while page < table_end {
                 // SAFETY: `entry` stays inside the table, which ends with `table_end` or after.
                 unsafe {
-                    entry.write(Entry::new(page, protection).0);
+                    entry.write(Entry::new(page, protection, self.user(page)).0);
                     entry = entry.add(1);
                 }
                 page += PAGE_SIZE;
@@ -190,19 +207,23 @@ impl PageTables {
         self.entry(address, true)?.map(drop).ok_or(NoFrame)
     }
 
-    /// Changes what may be done with the page at `address`, if one is there.
+    /// Changes what may be done with the page at `address`, if one is there. Returns whether something was taken away that
+    /// another CPU may still believe to have.
     ///
     /// # Safety
     /// Nothing relies on what is taken away.
-    pub unsafe fn protect(&mut self, address: u64, protection: Protection) {
-        if let Ok(Some(entry)) = self.entry(address, false) {
-            // SAFETY: `entry` points into a live table.
-            unsafe {
-                if let Some(frame) = Entry(entry.read()).held_frame() {
-                    entry.write(Entry::new(frame, protection).0);
-                    cpu::invlpg(address);
-                }
-            }
+    pub unsafe fn protect(&mut self, address: u64, protection: Protection) -> bool {
+        let Ok(Some(entry)) = self.entry(address, false) else { return false };
+        // SAFETY: `entry` points into a live table.
+        unsafe {
+            let before = entry.read();
+            let Some(frame) = Entry(before).held_frame() else { return false };
+            let after = Entry::new(frame, protection, self.user(address)).0;
+            entry.write(after);
+            cpu::invlpg(address);
+            // What both bits stand for is a right, but for the last one, which forbids.
+            before & PRESENT != 0
+                && (before & !after & (PRESENT | WRITE) != 0 || !before & after & NO_EXECUTE != 0)
         }
     }
 
@@ -239,16 +260,29 @@ impl PageTables {
     /// Gives back the tables of the low half that map nothing; returns how many. For when memory is short: it looks at every
     /// table.
     pub fn collect_empty(&mut self) -> usize {
-        let freed = Self::collect(self.pml4, 3, 256);
-        // The CPU may have kept pointers to them.
-        // SAFETY: the same tables again.
-        unsafe { core::arch::asm!("mov cr3, {}", in(reg) self.pml4, options(nostack, preserves_flags)) };
+        let mut chain = 0;
+        Self::unlink_empty(self.pml4, 3, 256, &mut chain);
+        if chain == 0 {
+            return 0;
+        }
+        // CPUs may have kept pointers to them.
+        tlb::shoot_down(tlb::Gone::Tables);
+        let mut freed = 0;
+        while chain != 0 {
+            // SAFETY: `unlink_empty` chained tables that nothing points to, and no CPU remembers them any more.
+            unsafe {
+                let next = (*Self::table(chain))[0];
+                frames::free(chain, 0);
+                chain = next;
+            }
+            freed += 1;
+        }
         freed
     }
 
-    /// Frees the empty tables below the first `count` entries of `table`, which is `level` levels above the last.
-    fn collect(table: u64, level: u32, count: usize) -> usize {
-        let mut freed = 0;
+    /// Takes the empty tables below the first `count` entries of `table`, which is `level` levels above the last, out of it, and
+    /// puts them into a chain through their first entries. (A chain's word is no present entry: addresses of tables are even.)
+    fn unlink_empty(table: u64, level: u32, count: usize, chain: &mut u64) {
         for i in 0..count {
             // SAFETY: a live table, reached through the direct map; the caller has `&mut self`.
             let entry = unsafe { &mut (*Self::table(table))[i] };
@@ -257,17 +291,16 @@ impl PageTables {
             }
             let below = *entry & ADDRESS;
             if level > 1 {
-                freed += Self::collect(below, level - 1, 512);
+                Self::unlink_empty(below, level - 1, 512, chain);
             }
             // SAFETY: as above.
             if unsafe { &*Self::table(below) }.iter().all(|&entry| entry == 0) {
                 *entry = 0;
-                // SAFETY: nothing points to the table any more, and it maps nothing, so that no translation uses it.
-                unsafe { frames::free(below, 0) };
-                freed += 1;
+                // SAFETY: as above; the table is out of use.
+                unsafe { (*Self::table(below))[0] = *chain };
+                *chain = below;
             }
         }
-        freed
     }
 
     /// Makes the direct map cover `ram_end` bytes from 0 and no more (2 MiB steps); boot mapped the first GiB.

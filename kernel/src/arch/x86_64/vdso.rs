@@ -7,6 +7,7 @@
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::gdt::CPU_NUMBER;
 use super::tsc::{Clock, rdtsc};
 
 global_asm!(
@@ -82,7 +83,7 @@ pub fn address() -> u64 {
     (&raw const includeos_vdso) as u64
 }
 
-/// What the vDSO's functions read.
+/// What the vDSO's functions read: a page of its own, which under isolation the program can only read.
 #[repr(C, align(4096))]
 pub struct VdsoData {
     mult: AtomicU64,
@@ -95,8 +96,15 @@ static DATA: VdsoData = VdsoData { mult: AtomicU64::new(0), realtime_offset: Ato
 
 /// Publishes the clock. Called at boot, before the program runs.
 pub fn set_clock(clock: &Clock, realtime_offset: u64) {
-    DATA.mult.store(clock.mult(), Ordering::Relaxed);
-    DATA.realtime_offset.store(realtime_offset, Ordering::Relaxed);
+    // SAFETY: the alias of a static; through its own address, that of a page of the program, the kernel does not go.
+    let data = unsafe { &*crate::mm::direct::of_image(&raw const DATA) };
+    data.mult.store(clock.mult(), Ordering::Relaxed);
+    data.realtime_offset.store(realtime_offset, Ordering::Relaxed);
+}
+
+/// Address of the page that the vDSO's functions read.
+pub fn data_address() -> u64 {
+    (&raw const DATA) as u64
 }
 
 #[repr(C)]
@@ -166,10 +174,15 @@ extern "C" fn time(out: *mut i64) -> i64 {
 
 #[unsafe(link_section = ".vdso.text")]
 extern "C" fn getcpu(cpu: *mut u32, node: *mut u32) -> i32 {
-    // SAFETY: as in `clock_gettime`. One CPU runs programs.
+    let number: u32;
+    // SAFETY: reads the limit of a segment. At ring 3 `%gs` is not the kernel's.
+    unsafe {
+        asm!("lsl {:e}, {:e}", out(reg) number, in(reg) u32::from(CPU_NUMBER), options(nomem, nostack));
+    }
+    // SAFETY: as in `clock_gettime`.
     unsafe {
         if !cpu.is_null() {
-            cpu.write(0);
+            cpu.write(number);
         }
         if !node.is_null() {
             node.write(0);

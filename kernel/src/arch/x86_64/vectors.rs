@@ -10,14 +10,17 @@
 //!   [`trap_from_program`].
 //! * an **exception inside a kernel section** is either a fault of a user-memory copy, which goes on at its fix-up,
 //!   or the end: [`exception_in_kernel`].
+//!
+//! With the program at ring 3 ([`super::isolation`]) the stubs go on at entries of their own.
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::gdt::{Ist, KERNEL_CODE};
 use super::{cpu, percpu};
 use crate::report::Cause;
-use crate::{mm, report, sched};
+use crate::{exit, mm, report, sched};
 
 /// The program's registers at an entry, as the entry assembly lays them on the kernel stack.
 ///
@@ -60,14 +63,8 @@ impl TrapFrame {
         const RFLAGS: u64 = 1 << 9 | 1 << 1;
         // SAFETY: integers; zero is a value.
         let zero: Self = unsafe { core::mem::zeroed() };
-        Self {
-            rip,
-            rsp,
-            rflags: RFLAGS,
-            cs: u64::from(KERNEL_CODE),
-            ss: u64::from(super::gdt::KERNEL_DATA),
-            ..zero
-        }
+        let (cs, ss) = super::isolation::program_selectors();
+        Self { rip, rsp, rflags: RFLAGS, cs: u64::from(cs), ss: u64::from(ss), ..zero }
     }
 }
 
@@ -82,6 +79,10 @@ pub const FIRST_DEVICE: u8 = 32;
 pub const TIMER: u8 = 0x40;
 /// COM1's vector.
 pub const CONSOLE: u8 = 0x41;
+/// Sent by another CPU: there is something to look at.
+pub const RESCHEDULE: u8 = 0x42;
+/// Sent by another CPU: the page tables have changed (`tlb`).
+pub const TLB: u8 = 0x43;
 /// The LAPIC's spurious vector.
 pub const SPURIOUS: u8 = 0xff;
 
@@ -89,6 +90,10 @@ pub const SPURIOUS: u8 = 0xff;
 pub const VECTOR_DB: u64 = 1;
 /// NMI.
 pub const VECTOR_NMI: u64 = 2;
+/// #BP.
+pub const VECTOR_BP: u64 = 3;
+/// #OF.
+pub const VECTOR_OF: u64 = 4;
 /// #DF.
 pub const VECTOR_DF: u64 = 8;
 /// #GP.
@@ -142,7 +147,7 @@ global_asm!(
     "push 0",
     ".endif",
     "push vector",
-    "jmp exception_entry",
+    "jmp qword ptr [rip + {exception_entry}]",
     ".set vector, vector + 1",
     ".endr",
     // Devices: 8 bytes each; the return address tells the vector.
@@ -151,9 +156,11 @@ global_asm!(
     "includeos_device_stubs:",
     ".rept 224",
     ".balign 8",
-    "call device_entry",
+    "call qword ptr [rip + {device_entry}]",
     ".endr",
-    "device_entry:",
+    // Puts the vector in the place of the stub's return address, sets its pending bit and acknowledges the LAPIC. A flush is
+    // done at once, whatever it interrupts, and nothing else is. `sync::FlushTickets`, rule 3: the number first.
+    ".macro RECORD_DEVICE",
     "push rax",
     "push rcx",
     "push rdx",
@@ -163,8 +170,16 @@ global_asm!(
     "shr rax, 3",
     "add eax, {first_device}",
     "mov [rsp + 24], rax",
-    "bts gs:[{pending}], rax",
-    "mov rcx, gs:[{lapic_eoi}]",
+    "cmp eax, {tlb}",
+    "jne 7f",
+    "mov rcx, gs:[{tlb_requested}]",
+    "mov rdx, cr3",
+    "mov cr3, rdx",
+    "mov gs:[{tlb_done}], rcx",
+    "jmp 8f",
+    // `sync::PendingWork::record`.
+    "7: bts gs:[{pending}], rax",
+    "8: mov rcx, gs:[{lapic_eoi}]",
     "test rcx, rcx",
     "jz 2f",
     "mov dword ptr [rcx], 0",
@@ -176,17 +191,10 @@ global_asm!(
     "3: pop rdx",
     "pop rcx",
     "pop rax",
-    "cmp dword ptr gs:[{depth}], 0",
-    "je 4f",
-    "add rsp, 8",
-    "IRQ_RETURN",
-    "4: push qword ptr [rsp]",
-    "jmp 5f",
-    // On the stack: vector, error code, rip, cs, rflags, rsp, ss.
-    "exception_entry:",
-    "cmp dword ptr gs:[{depth}], 0",
-    "jne 6f",
-    "5: mov dword ptr gs:[{depth}], 1",
+    ".endm",
+    // From an interrupt stack with vector, error code, rip, cs, rflags, rsp, ss to a TrapFrame on the kernel stack.
+    ".macro BEGIN_SECTION",
+    "mov dword ptr gs:[{depth}], 1",
     "mov gs:[{scratch}], rax",
     "mov rax, rsp",
     "mov rsp, gs:[{kstack_top}]",
@@ -195,6 +203,24 @@ global_asm!(
     ".endr",
     "mov rax, gs:[{scratch}]",
     "SAVE_REGISTERS",
+    ".endm",
+    // The program at ring 0: whether it was interrupted, or a kernel section, is what the depth says.
+    ".globl includeos_device_entry",
+    "includeos_device_entry:",
+    "RECORD_DEVICE",
+    "cmp dword ptr gs:[{depth}], 0",
+    "je 4f",
+    "9: add rsp, 8",
+    "IRQ_RETURN",
+    "4: cmp qword ptr [rsp], {tlb}",
+    "je 9b",
+    "push qword ptr [rsp]",
+    "jmp 5f",
+    ".globl includeos_exception_entry",
+    "includeos_exception_entry:",
+    "cmp dword ptr gs:[{depth}], 0",
+    "jne 6f",
+    "5: BEGIN_SECTION",
     "cld",
     "mov rdi, rsp",
     "xor ebp, ebp",
@@ -213,9 +239,73 @@ global_asm!(
     "RESTORE_REGISTERS",
     "add rsp, 16",
     "IRQ_RETURN",
+    // The program at ring 3 (isolation): the ring in the saved cs says whether it was interrupted, and whether `%gs` is its own.
+    ".globl includeos_isolated_device_entry",
+    "includeos_isolated_device_entry:",
+    "test byte ptr [rsp + 16], 3",
+    "jz 4f",
+    "SWAP_GS",
+    "RECORD_DEVICE",
+    "cmp qword ptr [rsp], {tlb}",
+    "je 9f",
+    "push qword ptr [rsp]",
+    "jmp 5f",
+    "9: add rsp, 8",
+    "IRQ_RETURN_TO_RING_3",
+    "4: RECORD_DEVICE",
+    "add rsp, 8",
+    "IRQ_RETURN",
+    ".globl includeos_isolated_exception_entry",
+    "includeos_isolated_exception_entry:",
+    "test byte ptr [rsp + 24], 3",
+    "jz 6f",
+    "SWAP_GS",
+    "5: BEGIN_SECTION",
+    // The program's flags do not hold in the kernel; one of them, AC, would open the program's pages to it.
+    "push 2",
+    "popfq",
+    "mov rdi, rsp",
+    "xor ebp, ebp",
+    "call {trap_from_program}",
+    ".globl includeos_isolated_trap_return",
+    "includeos_isolated_trap_return:",
+    "RESTORE_REGISTERS",
+    "add rsp, 16",
+    "mov dword ptr gs:[{depth}], 0",
+    "IRQ_RETURN_TO_RING_3",
+    // In the kernel only page faults return. What does not (NMI, #MC, #DF and what should not be) may have come between an entry
+    // and its `swapgs`: the kernel's base, and only that, is negative.
+    "6: cmp qword ptr [rsp], {page_fault}",
+    "je 7f",
+    "push rax",
+    "push rcx",
+    "push rdx",
+    "mov ecx, {gs_base}",
+    "rdmsr",
+    "test edx, edx",
+    "js 8f",
+    "SWAP_GS",
+    "8: pop rdx",
+    "pop rcx",
+    "pop rax",
+    "7: SAVE_REGISTERS",
+    "push 2",
+    "popfq",
+    "mov rdi, rsp",
+    "call {exception_in_kernel}",
+    "RESTORE_REGISTERS",
+    "add rsp, 16",
+    "IRQ_RETURN",
     ".text",
+    exception_entry = sym EXCEPTION_ENTRY,
+    device_entry = sym DEVICE_ENTRY,
     first_device = const FIRST_DEVICE,
     x2apic_eoi = const cpu::msr::X2APIC + 0xb,
+    gs_base = const cpu::msr::GS_BASE,
+    page_fault = const VECTOR_PF,
+    tlb = const TLB,
+    tlb_requested = const percpu::TLB_REQUESTED,
+    tlb_done = const percpu::TLB_DONE,
     pending = const percpu::PENDING,
     lapic_eoi = const percpu::LAPIC_EOI,
     depth = const percpu::DEPTH,
@@ -228,6 +318,20 @@ global_asm!(
 unsafe extern "C" {
     static includeos_exception_stubs: [[u8; 16]; 32];
     static includeos_device_stubs: [[u8; 8]; 224];
+    fn includeos_exception_entry();
+    fn includeos_device_entry();
+    fn includeos_isolated_exception_entry();
+    fn includeos_isolated_device_entry();
+}
+
+/// Where the stubs of exceptions and devices go on.
+static EXCEPTION_ENTRY: AtomicPtr<()> = AtomicPtr::new(includeos_exception_entry as *const () as *mut ());
+static DEVICE_ENTRY: AtomicPtr<()> = AtomicPtr::new(includeos_device_entry as *const () as *mut ());
+
+/// Has all vectors expect the program at ring 3. Called at boot, before there is one.
+pub(super) fn use_isolated_entries() {
+    EXCEPTION_ENTRY.store(includeos_isolated_exception_entry as *const () as *mut (), Ordering::Relaxed);
+    DEVICE_ENTRY.store(includeos_isolated_device_entry as *const () as *mut (), Ordering::Relaxed);
 }
 
 /// The interrupt descriptor table, shared by all CPUs.
@@ -239,12 +343,13 @@ unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([[0; 2]; 256]));
 
-/// An interrupt gate: present, DPL 0, interrupts masked on entry (SDM vol. 3 § 7.14.1).
-const fn gate(handler: u64, ist: u8) -> [u64; 2] {
+/// An interrupt gate: present, interrupts masked on entry (SDM vol. 3 § 7.14.1). `dpl`: the outermost ring whose `int`
+/// instructions may use it; from further out they are #GP.
+const fn gate(handler: u64, ist: u8, dpl: u8) -> [u64; 2] {
     let low = handler & 0xffff
         | (KERNEL_CODE as u64) << 16
         | (ist as u64) << 32
-        | 0x8e00 << 32
+        | (0x8e00 | (dpl as u64) << 13) << 32
         | (handler >> 16 & 0xffff) << 48;
     [low, handler >> 32]
 }
@@ -267,11 +372,6 @@ fn ist_of(vector: u8) -> Ist {
 /// # Safety
 /// Called on the boot CPU, with interrupts masked; with `stacks`, after [`super::gdt::load`].
 pub unsafe fn load_idt(stacks: bool) {
-    #[repr(C, packed(2))]
-    struct Pointer {
-        limit: u16,
-        base: u64,
-    }
     // SAFETY: interrupts are masked and no other CPU runs, so nobody else uses the table; the stubs are code.
     unsafe {
         let table = &mut *IDT.0.get();
@@ -283,12 +383,25 @@ pub unsafe fn load_idt(stacks: bool) {
                 None => exceptions + 16 * u64::from(vector),
                 Some(device) => devices + 8 * u64::from(device),
             };
-            *entry = gate(handler, if stacks { ist_of(vector) as u8 } else { 0 });
+            // `int3` and `into` are the program's.
+            let dpl = if [VECTOR_BP, VECTOR_OF].contains(&u64::from(vector)) { 3 } else { 0 };
+            *entry = gate(handler, if stacks { ist_of(vector) as u8 } else { 0 }, dpl);
         }
-        let base = mm::direct::of_image(IDT.0.get()) as u64;
-        let pointer = Pointer { limit: 256 * 16 - 1, base };
-        core::arch::asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags));
     }
+    use_idt();
+}
+
+/// Has this CPU use the table, which [`load_idt`] has filled.
+pub fn use_idt() {
+    #[repr(C, packed(2))]
+    struct Pointer {
+        limit: u16,
+        base: u64,
+    }
+    let base = mm::direct::of_image(IDT.0.get()) as u64;
+    let pointer = Pointer { limit: 256 * 16 - 1, base };
+    // SAFETY: the table is filled and never freed.
+    unsafe { core::arch::asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags)) };
 }
 
 /// Has page faults use the stack they find from now on. For a report, which may fault while on an interrupt stack.
@@ -326,9 +439,10 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
                 linux_fault(frame, Cause::Page { address, access, reason });
             }
         }
+        VECTOR_NMI if exit::is_ending() => super::irq::halt_forever(),
         // Not the program's doing.
         VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
-        vector if [TIMER, CONSOLE, SPURIOUS].map(u64::from).contains(&vector) => {}
+        vector if [TIMER, CONSOLE, RESCHEDULE, SPURIOUS].map(u64::from).contains(&vector) => {}
         // An exception; or a vector that no device has, from an `int` instruction.
         _ => linux_fault(frame, Cause::Exception),
     }
@@ -351,9 +465,12 @@ pub(crate) fn return_to_program(frame: &mut TrapFrame) {
 /// An exception inside a kernel section.
 extern "C" fn exception_in_kernel(frame: &mut TrapFrame) {
     let address = cpu::cr2();
+    if frame.vector == VECTOR_NMI && exit::is_ending() {
+        super::irq::halt_forever();
+    }
     if frame.vector == VECTOR_PF {
         if let Some(fixup) = super::uaccess::fixup(frame.rip) {
-            percpu::this().uaccess_fault.store(address, core::sync::atomic::Ordering::Relaxed);
+            percpu::this().uaccess_fault.store(address, Ordering::Relaxed);
             frame.rip = fixup;
             return;
         }

@@ -39,16 +39,11 @@ pub(super) struct Handler {
     pub use_alt: bool,
 }
 
-/// Why a frame cannot be taken off the stack.
-pub(super) enum PopError {
-    /// It is not there, or its floating-point state is none.
-    Frame,
-    /// The address it goes on at is none that the CPU takes.
-    Target,
-}
+/// There is no frame on the stack, or its floating-point state is none.
+pub(super) struct NoFrame;
 
 /// Whether an address may be in `rip`: bits 47 to 63 are the same.
-fn is_canonical(address: u64) -> bool {
+pub(super) fn is_canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
 }
 
@@ -135,11 +130,13 @@ pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) 
 
 /// Takes a frame off the program's stack; returns the mask and alternate stack to be restored.
 ///
-/// Everything in it is the program's claim: selectors stay ours, flags are masked, the floating-point state is checked.
-pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), PopError> {
+/// Everything in it is the program's claim: selectors stay ours, flags are masked, the floating-point state is checked. The caller
+/// checks that the CPU takes the address at which the program goes on; a wrong one otherwise, of the kernel's for instance,
+/// faults there.
+pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), NoFrame> {
     // The handler's return took the restorer's address off.
     let at = frame.rsp.wrapping_sub(8);
-    let words = uaccess::read::<[u64; FRAME_WORDS]>(at).map_err(|_| PopError::Frame)?;
+    let words = uaccess::read::<[u64; FRAME_WORDS]>(at).map_err(|_| NoFrame)?;
     for (register, word) in registers(frame).into_iter().zip(&words[REGISTERS..]) {
         *register = *word;
     }
@@ -149,13 +146,9 @@ pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), PopE
         0 => fpu::reset_program_state(frame),
         address => {
             let mut state = fpu::state_buffer();
-            uaccess::read_bytes(address, &mut state).map_err(|_| PopError::Frame)?;
-            fpu::set_program_state(frame, &mut state).map_err(|_| PopError::Frame)?;
+            uaccess::read_bytes(address, &mut state).map_err(|_| NoFrame)?;
+            fpu::set_program_state(frame, &mut state).map_err(|_| NoFrame)?;
         }
-    }
-    // Another wrong address, one of the kernel's for instance, faults when the program goes on there.
-    if !is_canonical(frame.rip) {
-        return Err(PopError::Target);
     }
     const DISABLE: u64 = 2;
     const AUTODISARM: u64 = 1 << 31;

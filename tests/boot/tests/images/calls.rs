@@ -1,12 +1,21 @@
 //! System calls that are wrong, hostile, or not there.
 
 use boot_tests::boot::everywhere;
-use boot_tests::{Boot, Image, linux};
+use boot_tests::{Boot, Image, compatibility, linux};
 use object::{Object, ObjectSection};
 
+/// The answers are those of Linux but for the differences in docs/compatibility.md, and all of these occur.
 #[test]
 fn wrong_arguments_get_the_answers_of_linux() {
-    linux::same(&Image::program("arguments"), &[], &[], &[]);
+    let image = Image::program("arguments");
+    let (linux, status) = linux::run(&image, &[], &[]);
+    let meant = compatibility::differences();
+    everywhere(&Boot::new(&image), status, |ended| {
+        let ours = ended.programs();
+        let found = compatibility::compare(&linux, &ours);
+        assert_eq!(found, meant, "left: what occurs; right: what docs/compatibility.md says");
+        assert!(ended.kernels().is_empty(), "{:?}", ended.kernels());
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Machines that lack something, and what the tool refuses before any machine starts.
 
-use boot_tests::boot::everywhere;
+use boot_tests::boot::{ISOLATION, everywhere};
 use boot_tests::{Boot, Image, linux, tool};
 use qemu::Machine;
 
@@ -10,8 +10,10 @@ fn every_machine_type_and_cpu_model_that_has_what_it_takes() {
     let (expected, _) = linux::run(&image, &[], &[]);
     for machine in Machine::ALL {
         for cpu in ["max", "qemu64,+rdrand", "qemu64", "Nehalem", "Skylake-Client,-rdrand", "EPYC"] {
-            let ended = Boot::new(&image).machine(machine).cpu(cpu).expect(0);
-            assert_eq!(ended.programs(), expected, "{machine} {cpu}");
+            for isolation in ISOLATION {
+                let ended = Boot::new(&image).machine(machine).cpu(cpu).isolation(isolation).expect(0);
+                assert_eq!(ended.programs(), expected, "{machine} {cpu} isolation={isolation}");
+            }
         }
     }
 }
@@ -47,6 +49,7 @@ fn a_setting_that_is_wrong_is_named() {
         ("nonsense=1", ["\"nonsense=1\" is no setting", "tsc_hz"]),
         ("tsc_hz=fast", ["\"tsc_hz=fast\"", "expected a rate in Hz"]),
         ("env=X", ["\"env=X\"", "expected env=NAME=VALUE"]),
+        ("isolation=yes", ["\"isolation=yes\"", "isolation=on or off"]),
         ("log=loud", ["\"log=loud\"", "log=error, warn, info or debug"]),
         ("env=A=\"b", ["double quote", "not closed"]),
     ] {

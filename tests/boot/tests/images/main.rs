@@ -3,6 +3,7 @@
 mod calls;
 mod exits;
 mod faults;
+mod isolation;
 mod machines;
 mod memory;
 mod object;
@@ -10,3 +11,4 @@ mod ordinary;
 mod panics;
 mod pressure;
 mod symbols;
+mod torture;

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use boot_tests::boot::everywhere;
+use boot_tests::boot::{ISOLATION, everywhere};
 use boot_tests::{Boot, Image, linux};
 
 #[test]
@@ -67,8 +67,10 @@ fn threads_without_xsave() {
     let image = Image::program("threads");
     let (expected, status) = linux::run(&image, &[], &[]);
     for cpu in ["qemu64,+rdrand", "qemu64", "max,-xsave", "max,-avx"] {
-        let ended = Boot::new(&image).cpu(cpu).expect(status);
-        assert_eq!(ended.console, expected, "{cpu}");
+        for isolation in ISOLATION {
+            let ended = Boot::new(&image).cpu(cpu).isolation(isolation).expect(status);
+            assert_eq!(ended.console, expected, "{cpu} isolation={isolation}");
+        }
     }
 }
 

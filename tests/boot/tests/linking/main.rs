@@ -3,6 +3,8 @@
 
 mod project;
 
+use boot_tests::boot::everywhere;
+use boot_tests::{Boot, linux};
 use project::Project;
 
 const HELLO: &str = "fn main() {
@@ -97,10 +99,18 @@ fn flags_and_features_of_the_projects_own() {
     project.same_as_on_linux("dev", &[], 0, "true true\n");
 }
 
-/// The other linker.
+/// The other linker. It leaves kernel and program on common pages, so that isolation is refused.
 #[test]
 fn gnu_ld() {
     let project = Project::new("gnu", "", HELLO);
     project.write(".cargo/config.toml", "[build]\nrustflags = [\"-Clink-arg=-fuse-ld=bfd\"]\n");
-    project.same_as_on_linux("dev", &["gnu"], 7, "hello, gnu\n");
+    let image = project.image("dev");
+    assert_eq!(linux::run(&image, &["gnu"], &[]), ("hello, gnu\n".to_owned(), 7));
+    let boot = Boot::new(&image).args(&["gnu"]);
+    everywhere(&boot.clone().isolation(false), 7, |ended| assert_eq!(ended.programs(), "hello, gnu\n"));
+    everywhere(&boot.isolation(true), 125, |ended| {
+        assert!(
+            matches!(ended.kernels()[..], [line] if line.contains("isolation=on") && line.contains("lld"))
+        );
+    });
 }

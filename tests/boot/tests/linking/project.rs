@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use boot_tests::{Boot, Image, Machine, linux, tool};
+use boot_tests::boot::everywhere;
+use boot_tests::{Boot, Image, linux, tool};
 use tempfile::TempDir;
 
 /// A project with one program. Its folder goes with it.
@@ -42,15 +43,18 @@ impl Project {
     /// Builds the project, boots it, runs it on Linux: both print `stdout` and end with `status`.
     #[track_caller]
     pub fn same_as_on_linux(&self, profile: &str, args: &[&str], status: u8, stdout: &str) {
+        let image = self.image(profile);
+        assert_eq!(linux::run(&image, args, &[]), (stdout.to_owned(), status));
+        everywhere(&Boot::new(&image).args(args), status, |ended| assert_eq!(ended.programs(), stdout));
+    }
+
+    /// Builds the project.
+    #[track_caller]
+    pub fn image(&self, profile: &str) -> Image {
         let folder = self.folder.path();
         tool::succeed(folder, &["build", "--quiet", "--profile", profile]);
         let profile = if profile == "dev" { "debug" } else { profile };
-        let image = Image::at(&folder.join("target"), profile, self.name);
-        assert_eq!(linux::run(&image, args, &[]), (stdout.to_owned(), status));
-        for machine in [Machine::Q35, Machine::Microvm] {
-            let ended = Boot::new(&image).machine(machine).args(args).expect(status);
-            assert_eq!(ended.programs(), stdout, "{machine}:\n{}", ended.console);
-        }
+        Image::at(&folder.join("target"), profile, self.name)
     }
 }
 

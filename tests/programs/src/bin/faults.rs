@@ -15,7 +15,7 @@ fn main() {
     println!("survived");
 }
 
-const FAULTS: [(&str, fn()); 13] = [
+const FAULTS: [(&str, fn()); 17] = [
     ("null_read", null_read),
     ("null_write", null_write),
     ("unmapped_read", unmapped_read),
@@ -29,7 +29,14 @@ const FAULTS: [(&str, fn()); 13] = [
     ("main_stack_overflow", main_stack_overflow),
     ("thread_stack_overflow", thread_stack_overflow),
     ("kernel_stack_overflow", kernel_stack_overflow),
+    ("kernel_read", kernel_read),
+    ("kernel_jump", kernel_jump),
+    ("privileged", privileged),
+    ("software_interrupt", software_interrupt),
 ];
+
+/// The image in the kernel's map of all memory.
+const KERNEL_ADDRESS: u64 = 0xffff_8880_0010_0000;
 
 #[inline(never)]
 fn null_read() {
@@ -123,4 +130,27 @@ fn kernel_stack_overflow() {
         asm!("mov {top}, gs:[8]", "sub {top}, {size}", "mov gs:[8], {top}", "syscall", top = out(reg) _,
             size = const STACK_SIZE - LEFT, inout("eax") 39 => _, out("rcx") _, out("r11") _);
     }
+}
+
+#[inline(never)]
+fn kernel_read() {
+    // SAFETY: none, as above.
+    unsafe { black_box(KERNEL_ADDRESS as *const u64).read_volatile() };
+}
+
+#[inline(never)]
+fn kernel_jump() {
+    call(KERNEL_ADDRESS as *const u8);
+}
+
+#[inline(never)]
+fn privileged() {
+    // SAFETY: none, as above.
+    unsafe { asm!("cli") };
+}
+
+#[inline(never)]
+fn software_interrupt() {
+    // SAFETY: none, as above. The vector of the kernel's timer.
+    unsafe { asm!("int 0x40") };
 }

@@ -22,6 +22,23 @@ fn main() {
     floating_point();
     many();
     println!("at least one CPU: {}", thread::available_parallelism().is_ok_and(|cpus| cpus.get() >= 1));
+    println!("on the CPU that was asked for: {}", cpu_numbers());
+}
+
+/// Goes to each CPU and asks which one it is, which needs no system call.
+fn cpu_numbers() -> bool {
+    // SAFETY: a zeroed set is an empty one, and the sets outlive the calls.
+    unsafe {
+        let mut all: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        assert_eq!(libc::sched_getaffinity(0, size, &mut all), 0);
+        let right = (0..64).filter(|&cpu| libc::CPU_ISSET(cpu, &all)).all(|cpu| {
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut one);
+            libc::sched_setaffinity(0, size, &one) == 0 && libc::sched_getcpu() == cpu as i32
+        });
+        right && libc::sched_setaffinity(0, size, &all) == 0
+    }
 }
 
 fn mutex() {

@@ -1,6 +1,10 @@
 //! System calls with arguments that are wrong. What Linux answers is what is expected: this prints the same there.
 
-use programs::{Shown, number::*, syscall};
+mod clocks;
+mod memory;
+mod process;
+
+use programs::{number::*, syscall};
 
 /// The first address of the kernel's half.
 const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
@@ -11,6 +15,8 @@ const NON_CANONICAL: u64 = 0x8000_0000_0000_0000;
 const UNMAPPED: u64 = 0x1000_0000_0000;
 const PAGE: u64 = 4096;
 const MAX: u64 = u64::MAX;
+/// As a process or thread: there is none with this number.
+const NOBODY: u64 = 0x3fff_ffff;
 const PRIVATE_ANONYMOUS: u64 = 0x22;
 const ANYWHERE: [(&str, u64); 6] = [
     ("null", 0),
@@ -30,16 +36,23 @@ fn main() {
     mappings();
     threads();
     futexes();
-    clocks();
+    clocks::wrong();
     signals();
+    memory::wrong();
+    process::wrong();
     others();
 }
 
+/// Makes a call and prints its result.
 fn show(name: &str, number: u64, arguments: &[u64]) {
-    let mut six = [0; 6];
-    six[..arguments.len()].copy_from_slice(arguments);
     // SAFETY: the calls fail, or do nothing to memory: that is what is looked at.
-    println!("{name}: {}", Shown(unsafe { syscall(number, six) }));
+    unsafe { programs::show(name, number, arguments) };
+}
+
+/// Makes a call whose result differs from run to run, and prints whether it fails.
+fn show_outcome(name: &str, number: u64, arguments: &[u64]) {
+    // SAFETY: as above.
+    unsafe { programs::show_outcome(name, number, arguments) };
 }
 
 /// Every call that reads or writes memory, at an address that is not the program's.
@@ -86,7 +99,18 @@ fn pointer(name: &str, at: u64) {
         show("rt_sigprocmask's old", RT_SIGPROCMASK, &[0, 0, at, 8]);
         show("prlimit64", PRLIMIT64, &[0, 3, 0, at]);
         show("prlimit64's new", PRLIMIT64, &[0, 3, at, 0]);
+        show_outcome("times", TIMES, &[at]);
     }
+    show("mincore's vector", MINCORE, &[&raw const vector as u64 & !(PAGE - 1), PAGE, at]);
+    show("getrlimit", GETRLIMIT, &[3, at]);
+    show("setrlimit", SETRLIMIT, &[3, at]);
+    show("getrusage", GETRUSAGE, &[0, at]);
+    show("getrusage of children", GETRUSAGE, &[-1i64 as u64, at]);
+    show("adjtimex", ADJTIMEX, &[at]);
+    show("clock_settime", CLOCK_SETTIME, &[0, at]);
+    show("clock_adjtime", CLOCK_ADJTIME, &[0, at]);
+    show("prctl PR_GET_PDEATHSIG", PRCTL, &[2, at]);
+    show("prctl PR_GET_TSC", PRCTL, &[25, at]);
     show("arch_prctl ARCH_GET_FS", ARCH_PRCTL, &[0x1003, at]);
 }
 
@@ -260,28 +284,6 @@ fn futexes() {
     futex("wake a negative count and move", &[at, 3 | PRIVATE, MAX, 1, at + 4]);
     futex("move nobody", &[at, 4 | PRIVATE, 1, 1, at + 4, 0]);
     futex("move to the kernel's half", &[at, 3 | PRIVATE, 1, 1, KERNEL_HALF]);
-}
-
-fn clocks() {
-    let mut spec = [0i64; 2];
-    let at = (&raw mut spec) as u64;
-    for clock in [0, 1, 3, 4, 5, 6, 7, 11] {
-        show(&format!("clock_gettime {clock}"), CLOCK_GETTIME, &[clock, at]);
-    }
-    show("clock_gettime, no such clock", CLOCK_GETTIME, &[99, at]);
-    show("clock_gettime, negative clock", CLOCK_GETTIME, &[MAX, at]);
-    show("clock_getres, no such clock", CLOCK_GETRES, &[99, at]);
-    show("clock_getres, nowhere to", CLOCK_GETRES, &[1, 0]);
-    for (name, value) in
-        [("negative", [-1i64, 0]), ("too many ns", [0, 1_000_000_000]), ("negative ns", [0, -1])]
-    {
-        let at = (&raw const value) as u64;
-        show(&format!("nanosleep, {name}"), NANOSLEEP, &[at, 0]);
-        show(&format!("clock_nanosleep, {name}"), CLOCK_NANOSLEEP, &[1, 1, at, 0]);
-    }
-    let zero = [0i64; 2];
-    show("clock_nanosleep, no such clock", CLOCK_NANOSLEEP, &[99, 0, (&raw const zero) as u64, 0]);
-    show("clock_nanosleep until the past", CLOCK_NANOSLEEP, &[1, 1, (&raw const zero) as u64, 0]);
 }
 
 fn signals() {

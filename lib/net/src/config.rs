@@ -302,6 +302,34 @@ mod tests {
     }
 
     #[test]
+    fn no_text_panics() {
+        let mut rng = crate::rng::Rng::new(crate::Key([1, 2]));
+        let parts = [
+            "net.",
+            "eth0",
+            ".5",
+            "=",
+            ",",
+            "dhcp",
+            "10.0.0.2/24",
+            "gw=",
+            "mtu=",
+            "9999999999",
+            "dns=",
+            "-",
+            "ü",
+            "hostname",
+            "probe=",
+        ];
+        for _ in 0..20_000 {
+            let word: String =
+                (0..rng.below(9)).map(|_| parts[rng.below(parts.len() as u32) as usize]).collect();
+            let _ = Config::default().set(&word);
+            let _ = Config::default().set(&alloc::format!("net.eth0={word}"));
+        }
+    }
+
+    #[test]
     fn errors_name_the_part_and_the_reason() {
         for (words, part, reason) in [
             ("net.eth0", "eth0", "expected net.NAME=VALUE"),

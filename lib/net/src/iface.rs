@@ -67,7 +67,7 @@ pub enum Kind {
     },
 }
 
-/// Where an address is from.
+/// Where an address or a route is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Somebody set it.

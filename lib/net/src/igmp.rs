@@ -134,7 +134,7 @@ impl Membership {
         }
     }
 
-    /// When [`Self::poll`] has something.
+    /// When there is a message to send.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let groups = self.groups.iter().flat_map(|group| [group.change_at, group.answer_at]);
         groups.chain([self.answer_at]).flatten().min()

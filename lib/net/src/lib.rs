@@ -30,7 +30,7 @@ pub mod igmp;
 pub mod neighbour;
 pub mod pmtu;
 mod rate_limit;
-mod reassembly;
+pub mod reassembly;
 mod rng;
 pub mod route;
 mod siphash;

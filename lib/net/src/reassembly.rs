@@ -31,7 +31,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 
 /// Datagrams that are not whole.
 #[derive(Debug)]
-pub(crate) struct Reassembly {
+pub struct Reassembly {
     key: Key,
     slab: Slab<Datagram, Slots>,
     index: HashTable<(Identity, Handle<Slots>)>,
@@ -73,17 +73,18 @@ struct Piece {
 
 /// A datagram that was given up.
 #[derive(Debug)]
-pub(crate) struct GivenUp {
+pub struct GivenUp {
     /// Where it came in.
-    pub(crate) iface: IfaceId,
+    pub iface: IfaceId,
     /// Fragments that were dropped with it.
-    pub(crate) fragments: u64,
+    pub fragments: u64,
     /// The first one, with its header, if it was there: what an ICMP error quotes.
-    pub(crate) first: Option<Frame>,
+    pub first: Option<Frame>,
 }
 
 impl Reassembly {
-    pub(crate) const fn new(key: Key) -> Self {
+    /// Nothing waits. `key` is used for nothing else.
+    pub const fn new(key: Key) -> Self {
         Self {
             key,
             slab: Slab::new(MAX_DATAGRAMS),
@@ -95,7 +96,7 @@ impl Reassembly {
 
     /// Takes a fragment; the frame begins with its IP header and ends with its payload. The whole datagram comes back with the
     /// last one, under the first one's header. What has to go for it is handed to `give_up`.
-    pub(crate) fn insert(
+    pub fn insert(
         &mut self,
         now: Instant,
         iface: IfaceId,
@@ -139,12 +140,12 @@ impl Reassembly {
     }
 
     /// When [`Self::poll`] has something.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
     /// A datagram whose time is up.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<GivenUp> {
+    pub fn poll(&mut self, now: Instant) -> Option<GivenUp> {
         loop {
             let slot = self.timers.pop_due(now)?;
             if let Some(given_up) = self.slab.handle_at(slot).and_then(|handle| self.close(handle)) {
@@ -154,7 +155,7 @@ impl Reassembly {
     }
 
     /// Gives the oldest datagram up, to make room for something more important.
-    pub(crate) fn give_up_oldest(&mut self) -> Option<GivenUp> {
+    pub fn give_up_oldest(&mut self) -> Option<GivenUp> {
         self.oldest().and_then(|handle| self.close(handle))
     }
 

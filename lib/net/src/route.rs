@@ -5,6 +5,7 @@ use core::fmt;
 use core::net::Ipv4Addr;
 
 use crate::IfaceId;
+use crate::iface::Origin;
 
 /// Most routes of a table; a further one is refused.
 pub const MAX_ROUTES: usize = 16_384;
@@ -239,6 +240,8 @@ pub struct Route {
     pub mtu: Option<u16>,
     /// The source address of what this host sends this way. `None`: chosen from the interface's.
     pub source: Option<Ipv4Addr>,
+    /// Who entered it.
+    pub origin: Origin,
 }
 
 impl Route {
@@ -383,6 +386,7 @@ mod tests {
             metric,
             mtu: None,
             source: None,
+            origin: Origin::Static,
         }
     }
 

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 
-/// Names a value of a [`Slab`]. It is good until the value is removed; later it names nothing. `K` tells handles of
-/// different kinds apart.
+/// Names something of a stack: a connection, a listener, an endpoint. It is good until that is removed; later it names
+/// nothing. `K` tells handles of different kinds apart.
 pub struct Handle<K> {
     index: u32,
     generation: u32,

@@ -31,6 +31,9 @@ impl Stack {
         self.detect_conflicts(link.iface, &packet, now);
         let iface = self.iface_mut(link.iface)?;
         let mac = iface.link().mac;
+        if packet.sender_mac == mac {
+            return Err(DropReason::Arp);
+        }
         let usable = |address: Ipv4Addr| {
             iface.addresses.iter().any(|known| known.cidr.address() == address && known.is_usable())
         };

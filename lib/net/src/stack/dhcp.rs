@@ -136,8 +136,14 @@ impl Stack {
             None => {}
             Some(Event::Probe(lease)) => {
                 self.forget_lease(id, now);
-                if self.add_address_from(id, lease.address, Origin::Dhcp, now).is_err() {
-                    self.handle_lease_probed(id, now, false);
+                let address = lease.address.address();
+                let had_it = self
+                    .interface(id)
+                    .is_some_and(|iface| iface.addresses.iter().any(|known| known.cidr.address() == address));
+                let added = self.add_address_from(id, lease.address, Origin::Dhcp, now);
+                if had_it || added.is_err() {
+                    // Somebody gave it to the interface before, or it has no room: nothing will be probed.
+                    self.handle_lease_probed(id, now, had_it);
                 }
             }
             Some(Event::Bound(lease)) => {
@@ -167,17 +173,33 @@ impl Stack {
         let address = lease.address.address();
         // It is there already but after a resumption; then nobody doubts it. A full interface keeps what it has.
         let _ = self.add_address_from(id, lease.address, Origin::Dhcp, now);
-        self.remove_routes(|route| is_of_lease(route, id), now);
+        self.remove_lease_routes(id, now);
         self.set_mtu_limit(id, lease.mtu);
         let default = lease.routers.iter().map(|router| (Ipv4Addr::UNSPECIFIED, 0, *router));
         let classless = lease.routes.iter().map(|route| (route.network, route.prefix_len, route.router));
         for (metric, (network, prefix_len, router)) in (METRIC..).zip(default.chain(classless)) {
             let gateway = (!router.is_unspecified()).then_some(router);
             self.add_route(
-                Route { network, prefix_len, gateway, iface: id, metric, mtu: None, source: Some(address) },
+                Route {
+                    network,
+                    prefix_len,
+                    gateway,
+                    iface: id,
+                    metric,
+                    mtu: None,
+                    source: Some(address),
+                    origin: Origin::Dhcp,
+                },
                 now,
             );
         }
+    }
+
+    /// Takes the routes of a lease out, but for the one to its own network, which goes with the address.
+    fn remove_lease_routes(&mut self, id: IfaceId, now: Instant) {
+        let of_lease =
+            |route: &Route| route.iface == id && route.origin == Origin::Dhcp && route.metric >= METRIC;
+        self.remove_routes(of_lease, now);
     }
 
     fn forget_lease(&mut self, id: IfaceId, now: Instant) {
@@ -185,7 +207,7 @@ impl Stack {
         let leased = iface.addresses.iter().find(|address| address.origin == Origin::Dhcp);
         if let Some(address) = leased.map(|address| address.cidr.address()) {
             self.remove_address(id, address, now);
-            self.remove_routes(|route| is_of_lease(route, id), now);
+            self.remove_lease_routes(id, now);
             self.set_mtu_limit(id, None);
         }
     }
@@ -232,9 +254,4 @@ impl Stack {
         let frame = frame_of(&octets[..len], self.pool).ok_or(DropReason::NoMemory)?;
         self.send_packet(now, &egress, &header, Packet { frame, checksum: None }, None)
     }
-}
-
-/// Whether a route came with a lease of an interface; the one to its own network came with the address.
-fn is_of_lease(route: &Route, iface: IfaceId) -> bool {
-    route.iface == iface && route.metric >= METRIC
 }

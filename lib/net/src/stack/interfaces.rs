@@ -176,6 +176,7 @@ impl Stack {
                     metric: 0,
                     mtu: None,
                     source: Some(address),
+                    origin,
                 },
                 now,
             );

@@ -91,13 +91,13 @@ impl Stack {
         };
         let id = match (routed, iface) {
             (Some(route), _) => route.iface,
-            (None, Some(id)) => id,
+            (None, Some(id)) if to_link => id,
             // Groups and broadcasts leave where there is a link at all.
-            (None, None) if to_link => {
+            (None, _) if to_link => {
                 let mut links = self.interfaces().filter(|(id, _)| *id != IfaceId::LOOPBACK && is_up(*id));
                 links.next().ok_or(DropReason::NoRoute)?.0
             }
-            (None, None) => return Err(DropReason::NoRoute),
+            (None, _) => return Err(DropReason::NoRoute),
         };
         let iface = self.interface(id).filter(|_| is_up(id)).ok_or(DropReason::NoRoute)?;
         let cast = match self.locality(id, dst) {

@@ -15,6 +15,7 @@
 //! 2 to 4 also follow every call of a program.
 
 mod arp;
+mod configure;
 mod dhcp;
 mod forward;
 mod icmp;
@@ -47,6 +48,7 @@ use crate::route::{Route, Routes};
 use crate::udp::{Endpoints, UdpHandle};
 use crate::{Instant, Key};
 
+pub use configure::ConfigureError;
 pub(crate) use interfaces::is_host;
 pub use interfaces::{AddressError, IfaceError};
 pub use ipv4_output::SendError;
@@ -57,8 +59,9 @@ pub use udp::UdpSend;
 
 /// Packets to this host itself that wait at most; a further one is dropped.
 pub const MAX_LOOPBACK_QUEUE: usize = 1024;
-/// Echo replies that wait to be asked for at most; a further one is dropped.
-pub const MAX_ECHO_REPLIES: usize = 64;
+/// Echo replies and address conflicts that wait to be asked for at most; a further one is dropped. What happens to leases
+/// is never dropped, and stands there once for each interface.
+pub const MAX_NOTICES: usize = 64;
 /// Connections, packets and timers that one [`Stack::handle_timeout`] works on at most.
 const TIMEOUT_BUDGET: usize = 256;
 
@@ -135,7 +138,6 @@ enum Source {
     Tcp(TcpHandle),
     Accept(ListenerHandle),
     Udp(UdpHandle),
-    Other(Event),
 }
 
 /// A network stack. Several stacks are several values.
@@ -164,8 +166,10 @@ pub struct Stack {
     tcp: tcp::Connections,
     /// Packets to this host itself, each with the interface at which it is to be seen.
     loopback: VecDeque<(IfaceId, Frame)>,
+    /// Each connection, listener and endpoint at most once.
     events: VecDeque<Source>,
-    echo_replies: usize,
+    /// Events about nothing of these.
+    notices: VecDeque<Event>,
 }
 
 impl Stack {
@@ -191,7 +195,7 @@ impl Stack {
             tcp: tcp::Connections::new(&mut rng, settings.max_flows),
             loopback: VecDeque::new(),
             events: VecDeque::new(),
-            echo_replies: 0,
+            notices: VecDeque::new(),
             rng,
         };
         stack.add_loopback();
@@ -237,6 +241,9 @@ impl Stack {
 
     /// What happened, one thing at a time. A connection or endpoint stands in the queue once, whatever happened to it.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(notice);
+        }
         loop {
             match self.events.pop_front()? {
                 Source::Tcp(flow) => {
@@ -254,12 +261,6 @@ impl Stack {
                         endpoint.reported = false;
                         return Some(Event::Udp { socket });
                     }
-                }
-                Source::Other(event) => {
-                    if matches!(event, Event::EchoReply { .. }) {
-                        self.echo_replies -= 1;
-                    }
-                    return Some(event);
                 }
             }
         }
@@ -329,13 +330,11 @@ impl Stack {
     }
 
     fn report(&mut self, event: Event) {
-        if matches!(event, Event::EchoReply { .. }) {
-            if self.echo_replies >= MAX_ECHO_REPLIES {
-                return;
-            }
-            self.echo_replies += 1;
+        let once = matches!(event, Event::Lease { .. });
+        if once && self.notices.contains(&event) || !once && self.notices.len() >= MAX_NOTICES {
+            return;
         }
-        self.events.push_back(Source::Other(event));
+        self.notices.push_back(event);
     }
 
     /// Works on one packet or connection of loopback. `false`: there is none.

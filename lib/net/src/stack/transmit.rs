@@ -27,9 +27,6 @@ impl Stack {
                 device.counters.tx_octets += frame.frame.len() as u64;
                 return Some(frame);
             }
-            if !device.link().up {
-                return None;
-            }
             let flow = device.ready.pop_front()?;
             self.transmit_flow(flow, now);
         }

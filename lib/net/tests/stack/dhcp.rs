@@ -205,6 +205,14 @@ fn an_address_in_use_is_declined() {
 }
 
 #[test]
+fn an_address_that_is_there_already_is_taken_as_it_is() {
+    let mut net = net(ProbeTiming::FAST);
+    net.stacks[0].add_address(ETH, "10.0.0.50/24".parse().unwrap(), net.now).unwrap();
+    Server::new().run(&mut net, 1000);
+    assert_eq!(phase(&net), Phase::Bound);
+}
+
+#[test]
 fn a_lease_survives_restart_and_update() {
     let mut first = net(ProbeTiming::NONE);
     Server::new().run(&mut first, 100);

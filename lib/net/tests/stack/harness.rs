@@ -123,6 +123,7 @@ impl Net {
             metric: 0,
             mtu: None,
             source: None,
+            origin: net::iface::Origin::Static,
         };
         assert!(self.stacks[host].add_route(route, self.now));
     }

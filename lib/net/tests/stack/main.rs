@@ -2,6 +2,7 @@
 //! well.
 
 mod arp;
+mod configure;
 mod dhcp;
 mod forward;
 mod hammer;

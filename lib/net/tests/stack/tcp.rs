@@ -349,10 +349,14 @@ fn errors_end_attempts_but_not_connections() {
     net.stacks[1].tcp_listen(None, Port(80), 4, ANY).unwrap();
     net.run(5000);
     assert_eq!(net.stacks[0].tcp(flow).unwrap().state(), State::Established);
-    let octets = &net.log.iter().rev().find(|(word, _, from, _)| *word == "tcp" && *from == 0).unwrap().3;
-    let segment = wire::tcp::Packet::new_checked(ipv4::Packet::new_checked(&octets[14..]).unwrap().payload())
-        .unwrap()
-        .seq();
+    // Something in flight, and then an error about it.
+    net.wire.loss = 1000;
+    let data = net.frame(b"data");
+    net.stacks[0].tcp_send(flow, data, net.now).unwrap();
+    net.settle();
+    let (.., octets) = net.log.iter().rev().find(|(word, _, from, _)| *word == "tcp" && *from == 0).unwrap();
+    let packet = ipv4::Packet::new_checked(&octets[14..]).unwrap();
+    let segment = wire::tcp::Packet::new_checked(packet.payload()).unwrap().seq();
     tell(&mut net, prohibited, port, segment.0);
     assert_eq!(net.stacks[0].tcp(flow).unwrap().state(), State::Established);
     assert_eq!(net.stacks[0].tcp_icmp_error(flow), Some(prohibited));

@@ -128,6 +128,18 @@ fn to_all() {
 }
 
 #[test]
+fn a_group_s_interface_is_no_way_to_hosts() {
+    let mut net = Net::with_hosts(1);
+    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    net.stacks[0].udp_options(a).unwrap().multicast_iface = Some(ETH);
+    assert_eq!(send(&mut net, 0, a, "192.0.2.1", 9, b"x"), Err(SendError::Dropped(DropReason::NoRoute)));
+    assert_eq!(send(&mut net, 0, a, "239.1.1.1", 9, b"x"), Ok(()));
+    let out_of_range = Some(IfaceId(77));
+    net.stacks[0].udp_options(a).unwrap().multicast_iface = out_of_range;
+    assert_eq!(send(&mut net, 0, a, "239.1.1.1", 9, b"x"), Err(SendError::Dropped(DropReason::NoRoute)));
+}
+
+#[test]
 fn full_queues_and_wrong_checksums_are_counted() {
     let mut net = Net::with_hosts(2);
     let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();

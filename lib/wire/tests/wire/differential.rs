@@ -6,7 +6,9 @@ use crate::rng::{Rng, for_seeds};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire as smol;
 use wire::checksum::Sum;
-use wire::{MacAddr, Port, Protocol, SeqNumber, arp, dhcpv4, ethernet, icmpv4, ipv4, ipv6, tcp, udp, vlan};
+use wire::{
+    MacAddr, Port, Protocol, SeqNumber, arp, dhcpv4, ethernet, icmpv4, igmp, ipv4, ipv6, tcp, udp, vlan,
+};
 
 const SEEDS: u64 = 5_000;
 
@@ -399,5 +401,43 @@ fn ipv6() {
         );
         let packet = udp::Packet::new_checked(&octets[..]).unwrap();
         assert!(packet.checksum() != 0 && udp::Repr::parse(&packet, Some(pseudo)).is_ok());
+    });
+}
+
+#[test]
+fn igmp_version_2() {
+    for_seeds(SEEDS, |rng| {
+        let group =
+            Ipv4Addr::new(224 + rng.below(16) as u8, rng.next() as u8, rng.next() as u8, rng.next() as u8);
+        let leave = rng.one_in(2);
+        let mut octets = [0; igmp::HEADER_LEN];
+        igmp::emit_v2(&mut igmp::Packet::new_unchecked(&mut octets[..]), group, leave);
+        let packet = smol::IgmpPacket::new_checked(&octets[..]).unwrap();
+        assert!(packet.verify_checksum());
+        let expected = match leave {
+            true => smol::IgmpRepr::LeaveGroup { group_addr: group },
+            false => {
+                smol::IgmpRepr::MembershipReport { group_addr: group, version: smol::IgmpVersion::Version2 }
+            }
+        };
+        assert_eq!(smol::IgmpRepr::parse(&packet), Ok(expected));
+
+        let theirs = smol::IgmpRepr::MembershipQuery {
+            max_resp_time: smoltcp::time::Duration::from_millis(100 * (1 + rng.below(100) as u64)),
+            group_addr: if rng.one_in(2) { Ipv4Addr::UNSPECIFIED } else { group },
+            version: smol::IgmpVersion::Version2,
+        };
+        let mut octets = vec![0; theirs.buffer_len()];
+        theirs.emit(&mut smol::IgmpPacket::new_unchecked(&mut octets[..]));
+        let ours = igmp::Repr::parse(&igmp::Packet::new_checked(&octets[..]).unwrap());
+        let smol::IgmpRepr::MembershipQuery { max_resp_time, group_addr, .. } = theirs else {
+            unreachable!()
+        };
+        let expected = igmp::Repr::Query {
+            version: igmp::Version::V2,
+            group: (!group_addr.is_unspecified()).then_some(group_addr),
+            max_response_ms: max_resp_time.total_millis() as u32,
+        };
+        assert_eq!(ours, Ok(expected));
     });
 }

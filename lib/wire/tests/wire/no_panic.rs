@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::rng::{Rng, for_seeds};
-use wire::{MacAddr, Port, Protocol, SeqNumber, arp, dhcpv4, ethernet, icmpv4, ipv4, ipv6, tcp, udp, vlan};
+use wire::{
+    MacAddr, Port, Protocol, SeqNumber, arp, dhcpv4, ethernet, icmpv4, igmp, ipv4, ipv6, tcp, udp, vlan,
+};
 
 /// Reads octets as every packet there is, and touches what the views promise.
 fn read_as_all(octets: &[u8]) {
@@ -27,6 +29,9 @@ fn read_as_all(octets: &[u8]) {
     }
     if let Ok(packet) = icmpv4::Packet::new_checked(octets) {
         let _ = (icmpv4::Repr::parse(&packet), packet.payload());
+    }
+    if let Ok(packet) = igmp::Packet::new_checked(octets) {
+        let _ = (igmp::Repr::parse(&packet), packet.record_count());
     }
     if let Ok(packet) = udp::Packet::new_checked(octets) {
         let _ = (udp::Repr::parse(&packet, None), packet.payload());

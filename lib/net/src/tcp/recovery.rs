@@ -135,8 +135,10 @@ impl Flow {
             signs.note(&sent, &mut self.rate, &mut self.congestion, &mut self.path, has_sack);
         }
         let reo_wnd = self.rack.reo_wnd(self.snd_una, true, 0, self.min_rtt.get(), self.rto.srtt());
+        // Without reports, without a round-trip time, or for the second time in vain: all.
+        let is_all = again || !has_sack || self.rack.newest.is_none();
         while let Some((id, &sent)) = self.in_flight.first_flying()
-            && (self.rack.newest.is_none() || sent.at + self.rack.rtt + reo_wnd <= now)
+            && (is_all || sent.at + self.rack.rtt + reo_wnd <= now)
         {
             self.in_flight.mark_lost(id);
             signs.note(&sent, &mut self.rate, &mut self.congestion, &mut self.path, has_sack);

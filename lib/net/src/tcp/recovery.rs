@@ -112,8 +112,10 @@ impl Flow {
     /// The retransmission timer expired (RFC 5681 § 3.1, RFC 8985 § 6.3). `again`: it did before, and nothing was
     /// acknowledged since. Looks at the segments that are lost; if `again`, at all.
     pub(crate) fn begin_loss_recovery(&mut self, now: Instant, again: bool) {
-        if again {
-            // Twice in vain: the peer may have dropped what it reported (RFC 2018 § 8).
+        // Twice in vain: the peer may have dropped what it reported; and if it reported what it does not acknowledge, it
+        // certainly has (RFC 2018 § 8).
+        let is_taken_back = self.in_flight.first().is_some_and(|(_, sent)| sent.status == Status::Sacked);
+        if again || is_taken_back {
             self.scoreboard.clear();
             self.in_flight.renege();
         }

@@ -207,3 +207,19 @@ fn a_peer_that_takes_back_is_served() {
     inject!(t, ". 1:1(0) ack 1001");
     expect!(t, "P. 1001:2001(1000) ack 1");
 }
+
+#[test]
+fn a_report_of_what_is_not_acknowledged_was_taken_back() {
+    // RFC 2018 § 8: at the first timeout.
+    let mut t = Script::established_with_sack();
+    t.send(2000);
+    expect!(t, ". 1:1001(1000) ack 1");
+    expect!(t, "P. 1001:2001(1000) ack 1");
+    t.wait(100);
+    inject!(t, ". 1:1(0) ack 1 <sack 1:2001>");
+    t.wait(200);
+    expect_at!(t, 400, ". 1:1001(1000) ack 1");
+    t.wait(10);
+    inject!(t, ". 1:1(0) ack 1001");
+    expect!(t, "P. 1001:2001(1000) ack 1");
+}

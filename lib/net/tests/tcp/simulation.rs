@@ -191,7 +191,7 @@ impl Simulation<'_> {
             self.sides[index].flow.as_mut().and_then(|flow| flow.poll_transmit(self.now))
         {
             burst += 1;
-            assert!(burst < 10_000, "it does not stop sending: {segment:?} {:?}", self.sides[index]);
+            assert!(burst < 10_000, "it does not stop sending: {segment:?} {}", self.summary());
             self.transmit(index, &segment);
         }
     }
@@ -239,6 +239,16 @@ impl Simulation<'_> {
         assert_eq!(again, saved);
     }
 
+    /// Where both sides stand.
+    fn summary(&self) -> String {
+        let side = |side: &Side| {
+            let Side { config, queued, to_send, received, flow, .. } = side;
+            let state = flow.as_ref().map(|flow| (flow.state(), flow.error(), flow.cwnd(), flow.srtt()));
+            format!("{config:?}: queued {queued} of {to_send}, received {received}, {state:?}")
+        };
+        format!("{:?}\n{}\n{}", self.now, side(&self.sides[0]), side(&self.sides[1]))
+    }
+
     fn is_over(&self) -> bool {
         self.sides.iter().all(|side| {
             side.flow.as_ref().is_some_and(|flow| matches!(flow.state(), State::TimeWait | State::Closed))
@@ -276,7 +286,7 @@ impl Simulation<'_> {
             let deadlines = self.sides.iter().filter_map(|side| side.flow.as_ref()?.poll_timeout());
             let looks = self.sides.iter().map(|side| side.next_look);
             self.now = arrival.into_iter().chain(deadlines).chain(looks).min().unwrap().max(self.now);
-            assert!(self.now.since(Instant(0)) < limit, "too slow: {:?}", self.sides);
+            assert!(self.now.since(Instant(0)) < limit, "too slow: {}", self.summary());
             steps += 1;
             for index in 0..2 {
                 let restore = match self.restore {
@@ -288,7 +298,7 @@ impl Simulation<'_> {
                     self.restore(index);
                 }
             }
-            assert!(steps < 1_000_000, "too many steps: {:?}", self.sides);
+            assert!(steps < 1_000_000, "too many steps: {}", self.summary());
             for side in &mut self.sides {
                 if let Some(flow) =
                     side.flow.as_mut().filter(|flow| flow.poll_timeout().is_some_and(|at| at <= self.now))

@@ -46,12 +46,12 @@ impl Flow {
         }
 
         // What it means.
-        let was_recovering = matches!(self.recovery, Recovery::Fast { .. });
+        let (before, cwnd_before) = (self.recovery, self.congestion.cwnd());
         self.end_recovery(ack);
         if duplicate.is_some() {
             self.note_duplicate(now);
         }
-        self.check_tail_loss_probe(now, repr, duplicate, has_text, nxt.since(una));
+        self.check_tail_loss_probe(now, repr, duplicate, !advanced && !has_text, nxt.since(una));
         let late = delivery.late && (self.negotiated.sack || !delivery.retransmitted);
         let has_more = self.queue_end() > nxt && self.snd_wnd.size > nxt.since(ack);
         self.check_timeout(now, advanced, late, delivery.sacked, has_more);
@@ -66,9 +66,12 @@ impl Flow {
             self.reduce(now, nxt.since(una));
         }
         // Nor does a window grow while nothing is acknowledged for good: there is a gap (RFC 5681 § 3.2).
-        let may_grow = advanced && !was_recovering;
+        let is_reduced = self.congestion.cwnd() < cwnd_before;
+        let may_grow = advanced && !is_reduced && !matches!(before, Recovery::Fast { .. });
+        let is_after_timeout = matches!(before, Recovery::Loss { .. });
         let is_safe = advanced && self.rate.lost == lost_before;
-        self.report_to_congestion_control(now, &delivery, pipe_before, is_safe, may_grow);
+        let growth = Growth { may_grow, is_after_timeout, pipe_before };
+        self.report_to_congestion_control(now, &delivery, is_safe, growth);
 
         if advanced {
             // RFC 6298 § 5.2, § 5.3.
@@ -208,13 +211,12 @@ impl Flow {
         now: Instant,
         repr: &Repr,
         dsack: Option<SackBlock>,
-        has_text: bool,
+        is_bare: bool,
         in_flight: u32,
     ) {
         let Some(probe) = self.tail_loss_probe else { return };
-        let is_bare = repr.ack == self.snd_una && repr.options.sack.is_empty() && !has_text;
-        let duplicate =
-            dsack.is_some_and(|block| block.right == probe.end) || is_bare && repr.ack == probe.end;
+        let is_duplicate = is_bare && repr.options.sack.is_empty() && repr.ack == probe.end;
+        let duplicate = is_duplicate || dsack.is_some_and(|block| block.right == probe.end);
         match probe.fate(repr.ack, duplicate) {
             ProbeFate::Unknown => {}
             ProbeFate::Harmless => self.tail_loss_probe = None,
@@ -231,10 +233,10 @@ impl Flow {
         &mut self,
         now: Instant,
         delivery: &Delivery,
-        pipe_before: u32,
         is_safe: bool,
-        may_grow: bool,
+        growth: Growth,
     ) {
+        let Growth { may_grow, is_after_timeout, pipe_before } = growth;
         let pipe = self.pipe();
         let min_rtt = self.min_rtt.get();
         let rate = self.rate.sample(now, delivery.newest, min_rtt);
@@ -265,6 +267,7 @@ impl Flow {
             srtt: self.rto.srtt(),
             is_limited,
             is_recovering,
+            is_after_timeout,
             has_sack: self.negotiated.sack,
             rate,
         });
@@ -289,6 +292,14 @@ impl Flow {
         let is_first = self.timers.retransmit.is_some_and(|retransmit| at < retransmit);
         self.timers.tail_loss = (is_possible && is_first).then_some(at);
     }
+}
+
+/// What bears on the growth of the window.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    may_grow: bool,
+    is_after_timeout: bool,
+    pipe_before: u32,
 }
 
 /// Round-trip times that segments show which were sent once.

@@ -385,6 +385,7 @@ impl Flow {
     /// promised stays promised, and what is queued stays queued.
     pub fn set_buffer_limits(&mut self, receive: u32, send: u32) {
         self.config.receive_buffer_max = receive.clamp(1, 1 << 30);
+        self.config.receive_buffer = self.config.receive_buffer.min(self.config.receive_buffer_max);
         self.rcv_wnd.capacity = self.rcv_wnd.capacity.min(self.config.receive_buffer_max);
         self.config.send_buffer_max = send.clamp(1, 1 << 30);
         self.config.send_buffer = self.config.send_buffer.min(self.config.send_buffer_max);

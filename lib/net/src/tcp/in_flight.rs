@@ -141,8 +141,12 @@ impl InFlight {
         Some((id, self.get(id)?))
     }
 
-    /// The lost segment to be sent again first.
+    /// The lost segment to be sent again first: that at SND.UNA, which all others wait for, or the one that was lost
+    /// first.
     pub(crate) fn first_lost(&self) -> Option<(Id, &Sent)> {
+        if let Some(first) = self.first().filter(|(_, sent)| sent.status == Status::Lost) {
+            return Some(first);
+        }
         let id = self.lost.first?;
         Some((id, self.get(id)?))
     }
@@ -368,13 +372,8 @@ impl InFlight {
 
     /// Enters a segment where its status says.
     fn link(&mut self, id: Id) {
-        let Some(&sent) = self.get(id) else { return };
-        match sent.status {
-            Status::Sacked => self.sacked_segments += 1,
-            // The one that everything else waits for goes first.
-            Status::Lost if self.first_lost().is_some_and(|(_, first)| sent.seq < first.seq) => {
-                self.link_first(id);
-            }
+        match self.get(id).map(|sent| sent.status) {
+            Some(Status::Sacked) => self.sacked_segments += 1,
             _ => self.link_last(id),
         }
     }
@@ -513,15 +512,17 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_lost_segment_goes_first() {
+    fn what_all_wait_for_goes_first() {
         let mut in_flight = ten();
         let ids: Vec<_> = in_flight.iter().map(|(id, _)| id).collect();
         in_flight.mark_lost(ids[4]);
         in_flight.mark_lost(ids[6]);
         in_flight.mark_lost(ids[0]);
-        assert_eq!(numbers(&in_flight, in_flight.lost), [0, 40, 60]);
+        assert_eq!(in_flight.first_lost().unwrap().0, ids[0]);
+        in_flight.retransmit(ids[0], Instant(100), SentRate::default());
+        assert_eq!(in_flight.first_lost().unwrap().0, ids[4]);
         in_flight.unmark_lost();
-        assert_eq!(numbers(&in_flight, in_flight.flying)[..3], [0, 40, 60]);
+        assert_eq!(numbers(&in_flight, in_flight.flying)[..2], [40, 60]);
         check(&in_flight);
     }
 

@@ -112,8 +112,10 @@ impl Flow {
     /// The retransmission timer expired (RFC 5681 § 3.1, RFC 8985 § 6.3). `again`: it did before, and nothing was
     /// acknowledged since. Looks at the segments that are lost; if `again`, at all.
     pub(crate) fn begin_loss_recovery(&mut self, now: Instant, again: bool) {
-        if again {
-            // Twice in vain: the peer may have dropped what it reported (RFC 2018 § 8).
+        // Twice in vain: the peer may have dropped what it reported; and if it reported what it does not acknowledge, it
+        // certainly has (RFC 2018 § 8).
+        let is_taken_back = self.in_flight.first().is_some_and(|(_, sent)| sent.status == Status::Sacked);
+        if again || is_taken_back {
             self.scoreboard.clear();
             self.in_flight.renege();
         }
@@ -135,8 +137,10 @@ impl Flow {
             signs.note(&sent, &mut self.rate, &mut self.congestion, &mut self.path, has_sack);
         }
         let reo_wnd = self.rack.reo_wnd(self.snd_una, true, 0, self.min_rtt.get(), self.rto.srtt());
+        // Without reports, without a round-trip time, or for the second time in vain: all.
+        let is_all = again || !has_sack || self.rack.newest.is_none();
         while let Some((id, &sent)) = self.in_flight.first_flying()
-            && (self.rack.newest.is_none() || sent.at + self.rack.rtt + reo_wnd <= now)
+            && (is_all || sent.at + self.rack.rtt + reo_wnd <= now)
         {
             self.in_flight.mark_lost(id);
             signs.note(&sent, &mut self.rate, &mut self.congestion, &mut self.path, has_sack);

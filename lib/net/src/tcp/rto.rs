@@ -46,9 +46,9 @@ impl Rto {
     }
 
     /// Takes a measured round-trip time (§ 2.2, § 2.3). `samples_per_rtt`: how many to expect in a round trip, at
-    /// least 1; where timestamps give many, each counts less (RFC 7323 appendix G).
+    /// least 1; where there are many, each counts less (RFC 7323 appendix G).
     pub fn sample(&mut self, rtt: Duration, samples_per_rtt: u32) {
-        let samples = samples_per_rtt.max(1);
+        let samples = samples_per_rtt.clamp(1, 1 << 16);
         self.estimate = Some(match self.estimate {
             None => (rtt, rtt / 2),
             Some((srtt, rttvar)) => {

@@ -15,7 +15,7 @@ use crate::tcp::path_mtu::PathMtu;
 use crate::tcp::segment::bare;
 use crate::tcp::{Ecn, Segment};
 
-/// The states of RFC 9293 § 3.3.2 but for LISTEN: a listener is no connection ([`super::listen`]).
+/// The states of RFC 9293 § 3.3.2 but for LISTEN: a listener is no connection ([`super::Listener`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the RFC's")]
 pub enum State {

@@ -1,7 +1,7 @@
 //! Closing (RFC 9293 § 3.6, § 3.10.4, § 3.10.7.4).
 
 use crate::script::{Script, plain};
-use net::tcp::{Error, Events, State};
+use net::tcp::{Config, Error, Events, State};
 
 #[test]
 fn active_close() {
@@ -206,4 +206,134 @@ fn nothing_is_sent_after_the_end() {
     inject!(t, "P. 1:11(10) ack 1");
     t.assert_quiet();
     assert_eq!(t.flow().poll_timeout(), None);
+}
+
+#[test]
+fn the_last_data_carries_the_fin() {
+    // RFC 9293 § 3.10.4.
+    let mut t = Script::established(Config { nagle: true, ..plain() });
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    t.send(1500);
+    expect!(t, ". 11:1011(1000) ack 1");
+    t.close();
+    expect!(t, "FP. 1011:1511(500) ack 1");
+}
+
+#[test]
+fn a_fin_that_was_lost_with_its_data_is_sent_again_with_it() {
+    // RFC 9293 § 3.8.1.
+    let mut t = Script::established(Config { nagle: true, ..plain() });
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    t.send(10);
+    t.shutdown();
+    expect!(t, "FP. 11:21(10) ack 1");
+    inject!(t, ". 1:1(0) ack 11");
+    t.wait(200);
+    expect!(t, "FP. 11:21(10) ack 1");
+    inject!(t, ". 1:1(0) ack 22");
+    assert_eq!(t.state(), State::FinWait2);
+}
+
+#[test]
+fn a_fin_without_its_data_is_not_acknowledged_alone() {
+    // RFC 9293 § 3.4: the acknowledgment of all but the FIN.
+    let mut t = Script::established(plain());
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    t.shutdown();
+    expect!(t, "F. 11:11(0) ack 1");
+    inject!(t, ". 1:1(0) ack 11");
+    t.wait(200);
+    expect!(t, "F. 11:11(0) ack 1");
+}
+
+#[test]
+fn the_fin_of_last_ack_is_sent_again() {
+    // RFC 9293 § 3.6, figure 12, TCP Peer B.
+    let mut t = Script::established(plain());
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    t.close();
+    expect!(t, "F. 1:1(0) ack 2");
+    t.wait(200);
+    expect!(t, "F. 1:1(0) ack 2");
+    assert_eq!(t.state(), State::LastAck);
+}
+
+#[test]
+fn the_peers_fin_again_in_closing_is_acknowledged() {
+    // RFC 9293 § 3.10.7.4, eighth check: CLOSING remains.
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 2:2(0) ack 2");
+    inject!(t, "F. 1:1(0) ack 1");
+    expect!(t, ". 2:2(0) ack 2");
+    assert_eq!(t.state(), State::Closing);
+}
+
+#[test]
+fn half_close_in_the_other_direction_sends_all() {
+    // RFC 9293 § 3.6: the peer's end does not stop what is queued.
+    let mut t = Script::established(plain());
+    t.send(15_000);
+    assert_eq!(t.discard(), 10);
+    inject!(t, "F. 1:1(0) ack 10001");
+    for n in 10..14 {
+        expect!(t, ". {}:{}(1000) ack 2", 1 + n * 1000, 1001 + n * 1000);
+    }
+    expect!(t, "P. 14001:15001(1000) ack 2");
+    t.close();
+    expect!(t, "F. 15001:15001(0) ack 2");
+    inject!(t, ". 2:2(0) ack 15002");
+    assert_eq!((t.state(), t.flow().error()), (State::Closed, None));
+}
+
+#[test]
+fn a_fin_waits_for_the_window() {
+    // RFC 9293 § 3.10.4: the FIN follows what is queued.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 1000");
+    t.send(2000);
+    expect!(t, ". 1:1001(1000) ack 1");
+    t.shutdown();
+    t.assert_quiet();
+    inject!(t, ". 1:1(0) ack 1001 win 1000");
+    expect!(t, "FP. 1001:2001(1000) ack 1");
+}
+
+#[test]
+fn nothing_may_be_sent_after_the_end() {
+    // RFC 9293 § 3.10.2: FIN-WAIT-1.
+    let mut t = Script::established(plain());
+    t.shutdown();
+    expect!(t, "F. 1:1(0) ack 1");
+    let frame = crate::script::pattern(frame::HeapPool::leak(1), 0, 10);
+    assert!(matches!(t.flow().send(frame), Err(net::tcp::SendError::Closed(_))));
+}
+
+#[test]
+fn closing_twice_is_closing_once() {
+    let mut t = Script::established(plain());
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, ". 1:1(0) ack 2");
+    t.wait(30_000);
+    t.close();
+    t.wait(30_000);
+    assert_eq!(t.state(), State::Closed);
+}
+
+#[test]
+fn what_arrived_before_the_end_stays_readable() {
+    // RFC 9293 § 3.10.3: CLOSE-WAIT, and after a reset.
+    let mut t = Script::established(plain());
+    inject!(t, "FP. 1:11(10) ack 1");
+    expect!(t, ". 1:1(0) ack 12");
+    inject!(t, "R 12:12(0)");
+    assert_eq!(t.flow().error(), Some(Error::Reset));
+    t.read(10);
 }

@@ -174,3 +174,45 @@ fn urgent_data_is_delivered_in_line() {
     expect!(t, ". 1:1(0) ack 11");
     t.read(10);
 }
+
+#[test]
+fn an_urgent_pointer_beyond_the_data_changes_nothing() {
+    // RFC 6093 § 3.2: pointers lie.
+    let mut t = Script::established(plain());
+    inject!(t, ".U 1:11(10) ack 1");
+    expect!(t, ". 1:1(0) ack 11");
+    inject!(t, ".U 11:11(0) ack 1");
+    t.assert_quiet();
+    t.read(10);
+}
+
+#[test]
+fn a_delayed_acknowledgment_does_not_wait_for_long() {
+    // RFC 9293 § 3.8.6.3, MUST-40: below 500 ms.
+    let large = Config { receive_buffer: 60_000, receive_buffer_max: 60_000, ..plain() };
+    let mut t = Script::established(large);
+    for n in 0..16 {
+        inject!(t, ". {}:{}(1000) ack 1", 1 + n * 1000, 1001 + n * 1000);
+        t.discard();
+    }
+    inject!(t, "P. 16001:16011(10) ack 1");
+    t.wait(39);
+    t.assert_quiet();
+    t.wait(1);
+    expect_at!(t, 40, ". 1:1(0) ack 16011");
+}
+
+#[test]
+fn what_fills_a_gap_is_acknowledged_at_once() {
+    // RFC 5681 § 4.2.
+    let large = Config { receive_buffer: 60_000, receive_buffer_max: 60_000, ..plain() };
+    let mut t = Script::established(large);
+    for n in 0..16 {
+        inject!(t, ". {}:{}(1000) ack 1", 1 + n * 1000, 1001 + n * 1000);
+        t.discard();
+    }
+    inject!(t, ". 17001:18001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 16001");
+    inject!(t, ". 16001:16501(500) ack 1");
+    expect!(t, ". 1:1(0) ack 16501");
+}

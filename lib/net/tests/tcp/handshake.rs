@@ -178,3 +178,110 @@ fn a_lost_syn_makes_the_first_timeout_long() {
     t.wait(3000);
     expect_at!(t, 4000, "P. 1:11(10) ack 1");
 }
+
+#[test]
+fn an_answer_to_a_syn_is_sent_again() {
+    // RFC 6298 § 5.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:0(0) <mss 1000>");
+    expect_at!(t, 0, "S. 0:0(0) ack 1");
+    for at in [1000, 3000, 7000] {
+        t.wait(at - t.now.as_millis());
+        expect_at!(t, at, "S. 0:0(0) ack 1");
+    }
+    inject!(t, ". 1:1(0) ack 1");
+    assert_eq!(t.state(), State::Established);
+}
+
+#[test]
+fn an_answer_that_nobody_wants_is_given_up() {
+    // RFC 9293 § 3.8.3.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:0(0) <mss 1000>");
+    while t.state() == State::SynReceived {
+        t.discard();
+        let next = t.flow().poll_timeout().unwrap();
+        t.wait((next.0 - t.now.0).div_ceil(1_000_000));
+    }
+    assert_eq!(t.flow().error(), Some(Error::TimedOut));
+    assert!(t.now.as_millis() >= 180_000);
+}
+
+#[test]
+fn data_on_a_syn_is_left_for_the_peer_to_repeat() {
+    // RFC 9293 § 3.10.7.2, third check, allows it; RFC 7413 is left out.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:100(100) <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, "P. 1:101(100) ack 1");
+    expect!(t, ". 1:1(0) ack 101");
+    t.read(100);
+}
+
+#[test]
+fn data_on_an_answer_is_left_for_the_peer_to_repeat() {
+    // RFC 9293 § 3.10.7.3, fourth check.
+    let mut t = Script::connect(plain());
+    expect!(t, "S 0:0(0)");
+    inject!(t, "S. 0:100(100) ack 1 <mss 1000>");
+    expect!(t, ". 1:1(0) ack 1");
+    inject!(t, "P. 1:101(100) ack 1");
+    expect!(t, ". 1:1(0) ack 101");
+    t.read(100);
+}
+
+#[test]
+fn simultaneous_open_survives_a_loss() {
+    // RFC 9293 § 3.5, figure 7: the answer is sent again, and a bare acknowledgment will do.
+    let mut t = Script::connect(plain());
+    expect!(t, "S 0:0(0)");
+    inject!(t, "S 0:0(0) win 1000 <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1");
+    t.wait(1000);
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1");
+    assert_eq!(t.state(), State::Established);
+}
+
+#[test]
+fn simultaneous_open_takes_data() {
+    // RFC 9293 § 3.5.
+    let mut t = Script::connect(plain());
+    expect!(t, "S 0:0(0)");
+    t.send(10);
+    inject!(t, "S 0:0(0) win 1000 <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, "S. 0:0(0) ack 1 win 1000 <mss 1000>");
+    expect!(t, "P. 1:11(10) ack 1");
+}
+
+#[test]
+fn a_reset_ends_a_simultaneous_open() {
+    // RFC 9293 § 3.10.7.4, second check: an active open in SYN-RECEIVED was refused.
+    let mut t = Script::connect(plain());
+    expect!(t, "S 0:0(0)");
+    inject!(t, "S 0:0(0) win 1000 <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, "R 1:1(0)");
+    assert_eq!(t.flow().error(), Some(Error::Refused));
+}
+
+#[test]
+fn an_old_duplicate_syn_is_survived() {
+    // RFC 9293 § 3.5, figure 9: the peer resets what it did not begin.
+    let mut t = Script::listen(plain());
+    inject!(t, "S -500:-500(0) <mss 1000>");
+    assert_eq!(t.discard(), 1);
+    inject!(t, "R -499:-499(0)");
+    assert_eq!(t.state(), State::Closed);
+}
+
+#[test]
+fn half_open_connections_are_discovered() {
+    // RFC 9293 § 3.5.1, figure 10: the peer has forgotten the connection, and its SYN is challenged.
+    let mut t = Script::established(plain());
+    inject!(t, "S 9000:9000(0) <mss 1000>");
+    expect!(t, ". 1:1(0) ack 1");
+    inject!(t, "R 1:1(0)");
+    assert_eq!(t.flow().error(), Some(Error::Reset));
+}

@@ -3,14 +3,23 @@
 
 #[macro_use]
 mod script;
+mod attacks;
+mod bottleneck;
+mod buffers;
 mod close;
+mod cookies;
 mod data;
+mod ecn;
 mod handshake;
+mod loss_by_time;
 mod options;
+mod path_mtu;
 mod recovery;
 mod reset;
 mod rng;
 mod saved;
+mod settings;
 mod simulation;
+mod spurious_timeout;
 mod timers;
 mod window;

@@ -158,3 +158,93 @@ fn a_round_trip_is_measured_though_it_was_repeated() {
     t.wait(1);
     expect!(t, "P. 101:201(100) ack 1");
 }
+
+#[test]
+fn reports_and_timestamps_share_the_room() {
+    // RFC 2018 § 3: three blocks beside timestamps.
+    let mut t = Script::listen(Config { sack: true, timestamps: true, ..plain() });
+    inject!(t, "S 0:0(0) <mss 1000,sackOK,TS val 100 ecr 0>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1 <TS val 100 ecr 0>");
+    for n in 1..4 {
+        inject!(t, ". {}:{}(10) ack 1 <TS val 100 ecr 0>", 1 + n * 20, 11 + n * 20);
+        t.discard();
+    }
+    inject!(t, ". 81:91(10) ack 1 <TS val 100 ecr 0>");
+    expect!(t, ". 1:1(0) ack 1 <TS val 0 ecr 100,sack 81:91 61:71 41:51>");
+}
+
+#[test]
+fn a_report_goes_with_data_that_leaves_room() {
+    // RFC 2018 § 4.
+    let mut t = Script::established_with_sack();
+    t.send(100);
+    expect!(t, "P. 1:101(100) ack 1");
+    inject!(t, ". 1001:2001(1000) ack 101");
+    expect!(t, ". 101:101(0) ack 1 <sack 1001:2001>");
+    t.send(2000);
+    expect!(t, ". 101:1061(960) ack 1 <sack 1001:2001>");
+    expect!(t, ". 1061:2021(960) ack 1 <sack 1001:2001>");
+    expect!(t, "P. 2021:2101(80) ack 1 <sack 1001:2001>");
+}
+
+#[test]
+fn a_retransmission_without_room_leaves_the_report_to_an_acknowledgment() {
+    // RFC 2018 § 4: the segment stays as long as it was.
+    let mut t = Script::established_with_sack();
+    t.send(1000);
+    expect!(t, "P. 1:1001(1000) ack 1");
+    t.wait(300);
+    expect_at!(t, 400, "P. 1:1001(1000) ack 1 <>");
+    inject!(t, ". 1001:2001(1000) ack 1");
+    expect!(t, ". 1001:1001(0) ack 1 <sack 1001:2001>");
+    t.wait(600);
+    expect_at!(t, 1000, "P. 1:1001(1000) ack 1 <>");
+}
+
+#[test]
+fn a_scale_beyond_the_largest_counts_as_that() {
+    // RFC 7323 § 2.3.
+    let mut t = Script::listen(full());
+    inject!(t, "S 0:0(0) win 1000 <mss 1000,wscale 14>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1 win 65535");
+    t.send(10_000);
+    assert_eq!(t.discard(), 10);
+}
+
+#[test]
+fn an_acknowledgment_with_an_old_timestamp_says_nothing() {
+    // RFC 7323 § 5.3, R1.
+    let mut t = with_timestamps();
+    t.send(100);
+    expect!(t, "P. 1:101(100) ack 1");
+    inject!(t, ". 1:1(0) ack 101 <TS val 99 ecr 0>");
+    expect!(t, ". 101:101(0) ack 1");
+    assert!(t.flow().poll_timeout().is_some());
+}
+
+#[test]
+fn timestamps_make_a_reopening_certain() {
+    // RFC 6191 § 2: a later timestamp, though the number is lower.
+    let mut t = with_timestamps();
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 2 <TS val 100 ecr 0>");
+    expect!(t, ". 2:2(0) ack 2");
+    inject!(t, "S -5000:-5000(0) <mss 1000,TS val 200 ecr 0>");
+    assert_eq!((t.discard(), t.state()), (1, State::SynReceived));
+}
+
+#[test]
+fn an_old_timestamp_does_not_reopen() {
+    // RFC 6191 § 2.
+    let mut t = with_timestamps();
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, "F. 1:1(0) ack 2 <TS val 100 ecr 0>");
+    expect!(t, ". 2:2(0) ack 2");
+    inject!(t, "S 5000:5000(0) <mss 1000,TS val 50 ecr 0>");
+    t.discard();
+    assert_eq!(t.state(), State::TimeWait);
+}

@@ -181,8 +181,8 @@ fn a_timeout_sends_what_is_missing_only() {
     inject!(t, ". 1:1(0) ack 1 <sack 1001:2001>");
     t.wait(25);
     expect_at!(t, 225, ". 1:1001(1000) ack 1");
-    t.wait(175);
-    expect_at!(t, 400, ". 1:1001(1000) ack 1");
+    t.wait(290);
+    expect_at!(t, 515, ". 1:1001(1000) ack 1");
     t.wait(50);
     inject!(t, ". 1:1(0) ack 2001");
     expect!(t, ". 2001:3001(1000) ack 1");
@@ -200,10 +200,26 @@ fn a_peer_that_takes_back_is_served() {
     inject!(t, ". 1:1(0) ack 1 <sack 1001:2001>");
     t.wait(25);
     expect!(t, ". 1:1001(1000) ack 1");
-    t.wait(175);
-    expect_at!(t, 400, ". 1:1001(1000) ack 1");
+    t.wait(250);
+    expect_at!(t, 475, ". 1:1001(1000) ack 1");
     t.wait(500);
-    expect_at!(t, 900, ". 1:1001(1000) ack 1");
+    expect_at!(t, 975, ". 1:1001(1000) ack 1");
+    inject!(t, ". 1:1(0) ack 1001");
+    expect!(t, "P. 1001:2001(1000) ack 1");
+}
+
+#[test]
+fn a_report_of_what_is_not_acknowledged_was_taken_back() {
+    // RFC 2018 § 8: at the first timeout.
+    let mut t = Script::established_with_sack();
+    t.send(2000);
+    expect!(t, ". 1:1001(1000) ack 1");
+    expect!(t, "P. 1001:2001(1000) ack 1");
+    t.wait(100);
+    inject!(t, ". 1:1(0) ack 1 <sack 1:2001>");
+    t.wait(200);
+    expect_at!(t, 400, ". 1:1001(1000) ack 1");
+    t.wait(10);
     inject!(t, ". 1:1(0) ack 1001");
     expect!(t, "P. 1001:2001(1000) ack 1");
 }

@@ -360,7 +360,7 @@ impl Script {
                 }
                 ["sack", ref blocks @ ..] => parsed.sack.extend(blocks.iter().map(|block| {
                     let (left, right) = block.split_once(':').unwrap();
-                    let at = |n: &str| self.iss + n.parse::<u32>().unwrap();
+                    let at = |n: &str| self.iss + n.parse::<i64>().unwrap() as u32;
                     SackBlock { left: at(left), right: at(right) }
                 })),
                 _ => panic!("no such option: {option}"),
@@ -376,7 +376,7 @@ impl Script {
             urgent: 0,
             options: parsed,
         };
-        Segment { ecn, ..Segment::new(repr, (len > 0).then(|| pattern(self.pool, seq as u32, len))) }
+        Segment { ecn, ..Segment::new(repr, (len > 0).then(|| received(self.pool, seq as u32, len))) }
     }
 }
 
@@ -388,7 +388,15 @@ fn word_and_value(text: &str, word: &str) -> Option<(usize, usize)> {
 
 /// Octets whose values tell their place in the stream.
 pub fn pattern(pool: &'static HeapPool, from: u32, len: u32) -> Frame {
-    let mut frame = Frame::allocate(pool, 0, len as usize).unwrap();
+    fill(Frame::allocate(pool, 0, len as usize).unwrap(), from, len)
+}
+
+/// The same as a driver hands it over: in a block that has room for any packet.
+fn received(pool: &'static HeapPool, from: u32, len: u32) -> Frame {
+    fill(Frame::allocate(pool, 0, len.max(1500) as usize).unwrap(), from, len)
+}
+
+fn fill(mut frame: Frame, from: u32, len: u32) -> Frame {
     for (at, octet) in frame.push_back(len as usize).unwrap().iter_mut().enumerate() {
         *octet = value_at(from.wrapping_add(at as u32));
     }

@@ -176,3 +176,61 @@ fn a_fin_behind_text_that_is_not_taken_is_not_reached() {
     expect!(t, ". 1:1(0) ack 1018");
     t.read(16);
 }
+
+#[test]
+fn probes_are_further_and_further_apart() {
+    // RFC 9293 § 3.8.6.1, SHLD-30.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    t.send(100);
+    for at in [200, 600, 1400, 3000, 6200] {
+        t.wait(at - t.now.as_millis());
+        expect_at!(t, at, ". 1:2(1) ack 1");
+        inject!(t, ". 1:1(0) ack 1 win 0");
+    }
+}
+
+#[test]
+fn a_window_that_opens_by_itself_needs_no_probe() {
+    // RFC 9293 § 3.8.6.1.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    t.send(100);
+    t.wait(150);
+    inject!(t, ". 1:1(0) ack 1 win 1000");
+    expect_at!(t, 150, "P. 1:101(100) ack 1");
+}
+
+#[test]
+fn a_probe_that_is_taken_moves_on() {
+    // RFC 9293 § 3.8.6.1.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    t.send(100);
+    t.wait(200);
+    expect!(t, ". 1:2(1) ack 1");
+    inject!(t, ". 1:1(0) ack 2 win 0");
+    t.wait(200);
+    expect_at!(t, 400, ". 2:3(1) ack 1");
+}
+
+#[test]
+fn a_probe_of_a_closed_window_is_answered() {
+    // RFC 9293 § 3.8.6.1, MUST-34: with the window as it is.
+    let mut t = Script::established(Config { receive_buffer: 1000, receive_buffer_max: 1000, ..plain() });
+    inject!(t, ". 1:1001(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 1001 win 0");
+    inject!(t, ". 1001:1002(1) ack 1");
+    expect!(t, ". 1:1(0) ack 1001 win 0");
+}
+
+#[test]
+fn a_segment_that_fills_half_of_a_small_window_is_sent() {
+    // RFC 9293 § 3.8.6.2.1, (3): a peer whose whole buffer is less than a segment.
+    let mut t = Script::listen(plain());
+    inject!(t, "S 0:0(0) win 600 <mss 1000>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1 win 600");
+    t.send(2000);
+    expect!(t, ". 1:601(600) ack 1");
+}

@@ -93,7 +93,7 @@ impl Controller for Cubic {
             return;
         }
         if self.cwnd < self.ssthresh {
-            self.cwnd = slow_start(self.cwnd, self.mss, ack.delivered);
+            self.cwnd = slow_start(self.cwnd, self.mss, ack);
             return;
         }
         let mut epoch = match self.epoch {

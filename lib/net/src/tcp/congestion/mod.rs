@@ -36,6 +36,8 @@ pub struct Ack {
     pub is_limited: bool,
     /// A loss is being repaired or a mark answered: the window was reduced less than a round trip ago.
     pub is_recovering: bool,
+    /// What a timeout declared lost is being sent again: not all that is acknowledged was sent lately.
+    pub is_after_timeout: bool,
     /// Losses are known by number, not only that there are some.
     pub has_sack: bool,
     /// The delivery rate.
@@ -204,10 +206,11 @@ pub fn initial_window(mss: u32) -> u32 {
 pub(super) const MAX_CWND: u32 = 1 << 30;
 
 /// Slow start with appropriate byte counting (RFC 5681 § 3.1, RFC 3465 § 2.3): the window after an acknowledgment. L is
-/// 8, as RFC 9406 § 4.3 has it: segments that arrive in one burst are acknowledged at once. An acknowledgment that is
-/// split into many counts no more than the whole.
-fn slow_start(cwnd: u32, mss: u32, delivered: u32) -> u32 {
-    cwnd.saturating_add(delivered.min(8 * mss)).min(MAX_CWND)
+/// 8, as RFC 9406 § 4.3 has it: segments that arrive in one burst are acknowledged at once. After a timeout it is 1. An
+/// acknowledgment that is split into many counts no more than the whole.
+fn slow_start(cwnd: u32, mss: u32, ack: &Ack) -> u32 {
+    let limit = if ack.is_after_timeout { 1 } else { 8 };
+    cwnd.saturating_add(ack.delivered.min(limit * mss)).min(MAX_CWND)
 }
 
 #[cfg(test)]
@@ -225,6 +228,7 @@ mod tests {
             srtt,
             is_limited: true,
             is_recovering: false,
+            is_after_timeout: false,
             has_sack: true,
             rate: RateSample::default(),
         }

@@ -51,7 +51,7 @@ impl Controller for NewReno {
             return;
         }
         if self.cwnd < self.ssthresh {
-            self.cwnd = slow_start(self.cwnd, self.mss, ack.delivered);
+            self.cwnd = slow_start(self.cwnd, self.mss, ack);
             return;
         }
         self.acked = self.acked.saturating_add(ack.delivered);

@@ -9,6 +9,7 @@ use kernel::exit::refuse;
 use kernel::mm::packets;
 use kernel::{log, random};
 use net::config::{Config, InterfaceConfig};
+use net::iface::Origin;
 use net::route::Route;
 use net::{IfaceId, Key, ProbeTiming, Settings, Stack};
 use sync::Once;
@@ -113,6 +114,7 @@ fn configure(device: IfaceId, host_name: &str, wanted: &InterfaceConfig) {
             metric: 0,
             mtu: None,
             source: None,
+            origin: Origin::Static,
         };
         if pass::with(|net| net.stack.add_route(route, pass::now())) != Some(true) {
             refuse(format_args!("network: \"net.{name}\": gw={gateway}: the routing table is full"));

@@ -117,7 +117,7 @@ impl Stack {
             self.generation = self.generation.wrapping_add(1);
         }
         match packet.protocol() {
-            Protocol::TCP => self.handle_tcp_error(&tuple, &error, now),
+            Protocol::TCP => self.handle_tcp_error(&tuple, SeqNumber(sequence), &error, now),
             _ => self.handle_udp_error(&tuple, &error),
         }
         Ok(Outcome::Delivered)

@@ -208,7 +208,7 @@ impl Stack {
             return Some(Instant(0));
         }
         let ifaces = self.ifaces.iter().filter_map(Interface::poll_timeout);
-        ifaces.chain(self.tcp.timers.next()).chain(self.reassembly.poll_timeout()).min()
+        ifaces.chain(self.tcp.poll_timeout()).chain(self.reassembly.poll_timeout()).min()
     }
 
     /// Does what is due, loopback's packets among it: a bounded number of things. If more is due, [`Self::poll_timeout`]

@@ -22,12 +22,11 @@ use crate::stack::ipv4_input::Received;
 use crate::stack::ipv4_output::{Cast, Egress};
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
-use crate::tcp::Listener as Gate;
 use crate::tcp::{
     Config, Demux, Ecn, Events, Flow, FlowState, FourTuple, Handled, IcmpError, InsertError, IsnGenerator,
-    Listen, RestoreError, Segment, SendError, State, reset_for,
+    Listen, RestoreError, Segment, SendError, State, TimeWaitAnswer, TimeWaitTable, reset_for, source_ports,
 };
-use crate::{Instant, Key, siphash};
+use crate::{Instant, Key};
 
 /// Most listeners of a stack.
 pub const MAX_LISTENERS: usize = 1024;
@@ -84,8 +83,12 @@ pub(super) struct Connections {
     flows: Slab<Box<Connection>, Tcp>,
     listeners: Slab<ListenQueue, Listener>,
     /// By a connection's slot, a moment not later than its deadline.
-    pub(super) timers: Deadlines,
+    timers: Deadlines,
+    /// Connections of which nothing is left but TIME-WAIT.
+    time_wait: TimeWaitTable,
     isn: IsnGenerator,
+    /// What each listener's cookies are made with.
+    cookie_key: Key,
     port_key: Key,
     /// Connections begun: moves the search for a free port on.
     opened: u32,
@@ -114,6 +117,8 @@ enum Owner {
     Program,
     /// It came to a listener and is in the handshake.
     Handshake(ListenerHandle),
+    /// It came to a listener by the acknowledgment of a cookie.
+    Cookie(ListenerHandle),
     /// It waits to be accepted.
     Accept(ListenerHandle),
     /// Nobody: it goes on until both sides are done.
@@ -126,8 +131,8 @@ struct ListenQueue {
     port: Port,
     backlog: usize,
     config: Config,
-    /// Who comes in: bounds those in the handshake.
-    gate: Gate,
+    /// Bounds the handshakes.
+    half_open: crate::tcp::Listener,
     accept: VecDeque<TcpHandle>,
     reported: bool,
 }
@@ -139,7 +144,9 @@ impl Connections {
             flows: Slab::new(max_flows),
             listeners: Slab::new(MAX_LISTENERS),
             timers: Deadlines::new(),
+            time_wait: TimeWaitTable::new(rng.key(), max_flows),
             isn: IsnGenerator::new(rng.key()),
+            cookie_key: rng.key(),
             port_key: rng.key(),
             opened: 0,
         }
@@ -156,6 +163,11 @@ impl Connections {
         let Some(queue) = self.listeners.get_mut(listener) else { return false };
         queue.reported = false;
         !queue.accept.is_empty()
+    }
+
+    /// When a connection has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().into_iter().chain(self.time_wait.poll_timeout()).min()
     }
 
     fn insert(&mut self, connection: Box<Connection>) -> Result<TcpHandle, OpenError> {
@@ -180,7 +192,7 @@ impl Connections {
         if let Owner::Handshake(listener) = connection.owner
             && let Some(queue) = self.listeners.get_mut(listener)
         {
-            queue.gate.release();
+            queue.half_open.release();
         }
     }
 
@@ -195,18 +207,14 @@ impl Connections {
         }
     }
 
-    /// A port for a connection (RFC 6056 § 3.3.3): the search begins where a keyed hash of the peer says.
+    /// A port for a connection (RFC 6056 § 3.3.3), of those that this stack has.
     fn free_port(&mut self, mut tuple: FourTuple, range: &core::ops::RangeInclusive<u16>) -> Option<Port> {
-        let count = u32::from(*range.end()).checked_sub(u32::from(*range.start()))? + 1;
         self.opened = self.opened.wrapping_add(1);
-        let offset = siphash(&self.port_key, &tuple.octets(4)) as u32;
-        (0..count).find_map(|n| {
-            let place = offset.wrapping_add(self.opened).wrapping_add(n) % count;
-            tuple.local_port = Port(range.start() + place as u16);
-            let free = tuple.local_port != Port::NONE
+        source_ports(&self.port_key, &tuple, self.opened).find(|port| {
+            tuple.local_port = *port;
+            range.contains(&port.0)
                 && self.demux.flow(&tuple).is_none()
-                && self.demux.listener(tuple.local, tuple.local_port).is_none();
-            free.then_some(tuple.local_port)
+                && self.demux.listener(tuple.local, tuple.local_port).is_none()
         })
     }
 }
@@ -268,7 +276,7 @@ impl Stack {
             port,
             backlog: backlog.clamp(1, MAX_BACKLOG),
             config,
-            gate: Gate::new(self.rng.key(), backlog.clamp(1, MAX_BACKLOG) as u32),
+            half_open: crate::tcp::Listener::new(self.tcp.cookie_key, backlog.clamp(1, MAX_BACKLOG) as u32),
             accept: VecDeque::new(),
             reported: false,
         };
@@ -319,9 +327,9 @@ impl Stack {
         self.tcp.flows.get(handle)?.error
     }
 
-    /// Connections.
+    /// Connections, those of which nothing is left but TIME-WAIT among them.
     pub fn tcp_count(&self) -> usize {
-        self.tcp.flows.len()
+        self.tcp.flows.len() + self.tcp.time_wait.len()
     }
 
     /// Queues octets to be sent; see [`Flow::send`].
@@ -408,7 +416,7 @@ impl Stack {
             remote_port: segment.repr.src_port,
         };
         let Some(handle) = self.tcp.demux.flow(&tuple) else {
-            return self.receive_for_listener(tuple, segment, now);
+            return self.receive_for_time_wait(tuple, segment, now);
         };
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return Err(DropReason::NoSocket) };
         match connection.flow.handle_segment(now, segment) {
@@ -423,80 +431,89 @@ impl Stack {
         }
     }
 
+    fn receive_for_time_wait(
+        &mut self,
+        tuple: FourTuple,
+        segment: Segment,
+        now: Instant,
+    ) -> Result<Outcome, DropReason> {
+        match self.tcp.time_wait.handle_segment(now, &tuple, segment) {
+            TimeWaitAnswer::Unknown(segment) | TimeWaitAnswer::Reopen(segment) => {
+                self.receive_for_listener(tuple, segment, now)
+            }
+            TimeWaitAnswer::Ignore => Ok(Outcome::Delivered),
+            TimeWaitAnswer::Reply(repr) => {
+                self.send_bare(&tuple, repr, now)?;
+                Ok(Outcome::Delivered)
+            }
+        }
+    }
+
     fn receive_for_listener(
         &mut self,
         tuple: FourTuple,
         segment: Segment,
         now: Instant,
     ) -> Result<Outcome, DropReason> {
-        let Some(listener) = self.tcp.demux.listener(tuple.local, tuple.local_port) else {
+        let listener = self.tcp.demux.listener(tuple.local, tuple.local_port);
+        let Some((listener, queue)) =
+            listener.and_then(|listener| Some((listener, self.tcp.listeners.get(listener)?)))
+        else {
             if let Some(reset) = reset_for(&segment) {
-                self.send_reset(&tuple, reset, now)?;
+                self.send_bare(&tuple, reset, now)?;
             }
             return Err(DropReason::NoSocket);
         };
-        let egress = self.route_back(&tuple, now)?;
-        let queue = self.tcp.listeners.get(listener).ok_or(DropReason::NoSocket)?;
-        let config = self.flow_config(queue.config, &tuple, &egress);
-        let is_full = queue.accept.len() >= queue.backlog;
-        if is_full && !segment.repr.flags.has(Flags::RST) && segment.repr.flags.has(Flags::SYN) {
-            return Err(DropReason::ListenFull);
-        }
-        if self.pressure >= Pressure::RefuseConnections {
+        let syn = segment.repr.flags.has(Flags::SYN);
+        if syn && self.pressure >= Pressure::RefuseConnections {
             return Err(DropReason::NoMemory);
         }
-        let Some(queue) = self.tcp.listeners.get_mut(listener) else { return Err(DropReason::NoSocket) };
-        match queue.gate.handle_segment(now, &config, &tuple, &segment) {
+        // Also the last acknowledgment of a handshake that nobody remembers: the peer sends it again with its data.
+        if queue.accept.len() >= queue.backlog && !segment.repr.flags.has(Flags::RST) {
+            return Err(DropReason::ListenFull);
+        }
+        let egress = self.route_back(&tuple, now)?;
+        let config = self.flow_config(queue.config, &tuple, &egress);
+        let queue = self.tcp.listeners.get_mut(listener).ok_or(DropReason::NoSocket)?;
+        match queue.half_open.handle_segment(now, &config, &tuple, &segment) {
             Listen::Ignore => Err(DropReason::NoSocket),
             Listen::Reply(reply) => {
-                self.send_reset(&tuple, reply, now)?;
-                if reply.flags.has(Flags::RST) { Err(DropReason::NoSocket) } else { Ok(Outcome::Delivered) }
+                self.send_bare(&tuple, reply, now)?;
+                if syn { Ok(Outcome::Delivered) } else { Err(DropReason::NoSocket) }
             }
             Listen::Accept => {
                 let flow = Flow::accept(config, now, self.tcp.isn.isn(now, &tuple), &segment.repr);
-                self.accept(listener, tuple, egress, flow, now).map(|_| Outcome::Delivered)
-            }
-            Listen::AcceptCookie(_) if is_full => Err(DropReason::ListenFull),
-            Listen::AcceptCookie(syn) => {
-                queue.gate.hold();
-                let flow = Flow::accept_cookie(config, now, segment.repr.ack - 1, &syn);
-                let handle = self.accept(listener, tuple, egress, flow, now)?;
-                if let Some(connection) = self.tcp.flows.get_mut(handle) {
-                    // It belongs to this connection alone, so that it opens no other.
-                    let _ = connection.flow.handle_segment(now, segment);
+                let accepted = self.insert_flow(flow, tuple, egress, Owner::Handshake(listener));
+                if accepted.is_err()
+                    && let Some(queue) = self.tcp.listeners.get_mut(listener)
+                {
+                    queue.half_open.release();
                 }
+                let handle = accepted.map_err(|_| DropReason::FlowsFull)?;
+                self.after_flow(handle, now);
+                Ok(Outcome::Delivered)
+            }
+            Listen::AcceptCookie(syn) => {
+                let mut flow = Flow::accept_cookie(config, now, segment.repr.ack - 1, &syn);
+                // It is new: no SYN can reopen it.
+                let Handled::Done = flow.handle_segment(now, segment) else {
+                    return Err(DropReason::NoSocket);
+                };
+                let owner = Owner::Cookie(listener);
+                let handle =
+                    self.insert_flow(flow, tuple, egress, owner).map_err(|_| DropReason::FlowsFull)?;
                 self.after_flow(handle, now);
                 Ok(Outcome::Delivered)
             }
         }
     }
 
-    /// Takes a flow whose handshake has begun, for which the listener's gate has made room.
-    fn accept(
-        &mut self,
-        listener: ListenerHandle,
-        tuple: FourTuple,
-        egress: Egress,
-        flow: Flow,
-        now: Instant,
-    ) -> Result<TcpHandle, DropReason> {
-        match self.insert_flow(flow, tuple, egress, Owner::Handshake(listener)) {
-            Ok(handle) => {
-                self.after_flow(handle, now);
-                Ok(handle)
-            }
-            Err(_) => {
-                if let Some(queue) = self.tcp.listeners.get_mut(listener) {
-                    queue.gate.release();
-                }
-                Err(DropReason::FlowsFull)
-            }
-        }
-    }
-
     /// Does what is due for one connection. `false`: nothing is.
     pub(super) fn handle_flow_timeout(&mut self, now: Instant) -> bool {
-        let Some(slot) = self.tcp.timers.pop_due(now) else { return false };
+        let Some(slot) = self.tcp.timers.pop_due(now) else {
+            self.tcp.time_wait.handle_timeout(now);
+            return false;
+        };
         if let Some(handle) = self.tcp.flows.handle_at(slot)
             && let Some(connection) = self.tcp.flows.get_mut(handle)
         {
@@ -516,9 +533,12 @@ impl Stack {
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
         let Some(segment) = connection.flow.poll_transmit(now) else {
             connection.ready = false;
-            if connection.flow.state() == State::Closed
-                && matches!(connection.owner, Owner::Nobody | Owner::Handshake(_))
-            {
+            let unused = !matches!(connection.owner, Owner::Program | Owner::Accept(_));
+            if let Some(rest) = connection.flow.time_wait().filter(|_| unused) {
+                let tuple = connection.tuple;
+                self.tcp.remove(handle);
+                self.tcp.time_wait.insert(tuple, rest);
+            } else if connection.flow.state() == State::Closed && unused {
                 self.tcp.remove(handle);
             } else {
                 self.tcp.arm(handle);
@@ -537,28 +557,34 @@ impl Stack {
         let connection = self.tcp.demux.flow(tuple).and_then(|handle| self.tcp.flows.get(handle));
         connection.is_some_and(|connection| {
             let flow = &connection.flow;
-            seq >= flow.snd_una && seq <= flow.snd_nxt
+            seq >= flow.snd_una && seq < flow.snd_nxt
         })
     }
 
-    /// Takes an ICMP error about a segment in flight. An established connection outlives them all (RFC 5927 § 5.2); one that is
-    /// being opened ends where trying again is in vain (RFC 1122 § 4.2.3.9).
-    pub(super) fn handle_tcp_error(&mut self, tuple: &FourTuple, error: &icmpv4::Repr, now: Instant) {
+    /// Takes an ICMP error about a segment that began at `seq`, which is in flight.
+    pub(super) fn handle_tcp_error(
+        &mut self,
+        tuple: &FourTuple,
+        seq: SeqNumber,
+        error: &icmpv4::Repr,
+        now: Instant,
+    ) {
         let Some(handle) = self.tcp.demux.flow(tuple) else { return };
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
         connection.error = Some(*error);
-        let what = match *error {
+        let said = match error {
             icmpv4::Repr::Unreachable(Unreachable::FragmentationNeeded { mtu }) => {
-                IcmpError::TooBig { mss: u32::from(mtu.saturating_sub(HEADERS_LEN)) }
+                IcmpError::TooBig { mss: mtu.saturating_sub(HEADERS_LEN).into() }
             }
             icmpv4::Repr::Unreachable(
-                Unreachable::Protocol | Unreachable::Port | Unreachable::Prohibited { .. },
+                Unreachable::Protocol
+                | Unreachable::Port
+                | Unreachable::Host
+                | Unreachable::Prohibited { .. },
             ) => IcmpError::Unreachable,
             _ => IcmpError::Transient,
         };
-        // `is_in_flight` looked at the number that the message quotes.
-        let seq = connection.flow.snd_una;
-        connection.flow.handle_icmp_error(now, seq, what);
+        connection.flow.handle_icmp_error(now, seq, said);
         self.after_flow(handle, now);
     }
 
@@ -575,7 +601,7 @@ impl Stack {
         if let Owner::Handshake(listener) = owner
             && let Some(queue) = self.tcp.listeners.get_mut(listener)
         {
-            queue.gate.release();
+            queue.half_open.release();
         }
     }
 
@@ -584,12 +610,15 @@ impl Stack {
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
         let events = connection.flow.poll_events();
         connection.pending.0 |= events.0;
-        if let Owner::Handshake(listener) = connection.owner
+        let owner = connection.owner;
+        if let Owner::Handshake(listener) | Owner::Cookie(listener) = owner
             && events.has(Events::CONNECTED)
         {
             connection.owner = Owner::Accept(listener);
             if let Some(queue) = self.tcp.listeners.get_mut(listener) {
-                queue.gate.release();
+                if owner == Owner::Handshake(listener) {
+                    queue.half_open.release();
+                }
                 queue.accept.push_back(handle);
                 if !core::mem::replace(&mut queue.reported, true) {
                     self.events.push_back(Source::Accept(listener));
@@ -680,7 +709,7 @@ impl Stack {
         }))
     }
 
-    fn send_reset(&mut self, tuple: &FourTuple, repr: Repr, now: Instant) -> Result<(), DropReason> {
+    fn send_bare(&mut self, tuple: &FourTuple, repr: Repr, now: Instant) -> Result<(), DropReason> {
         let egress = self.route_back(tuple, now)?;
         self.send_segment(tuple, &egress, Segment::new(repr, None), now)
     }
@@ -695,7 +724,7 @@ impl Stack {
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (tuple.local, tuple.remote) else {
             return Err(DropReason::NoRoute);
         };
-        let (header_len, ecn) = (segment.repr.header_len(), segment.ecn);
+        let header_len = segment.repr.header_len();
         let len = header_len + segment.payload_len() as usize;
         let mut frame = match segment.payload {
             Some(payload) => prepend(payload, header_len, self.pool),
@@ -715,11 +744,10 @@ impl Stack {
             if offload { pseudo.partial() } else { add_to_sum(pseudo, &frame, 0, usize::MAX).finish() };
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         Packet::new_unchecked(&mut head[..header_len]).set_checksum(checksum);
-        let traffic_class = ecn as u8;
         let header = ipv4::Repr {
             src,
             dont_fragment: fits,
-            traffic_class,
+            traffic_class: segment.ecn as u8,
             ..Self::header(egress, dst, Protocol::TCP)
         };
         self.send_ipv4(now, egress, header, frame, offload.then_some(16))

@@ -247,24 +247,22 @@ fn what_cannot_be_connected() {
 fn a_full_backlog_drops_what_comes() {
     let mut net = Net::with_hosts(2);
     let listener = net.stacks[1].tcp_listen(None, Port(80), 3, ANY).unwrap();
-    // Three first: while handshakes are under way, what is too much is answered by cookies.
-    let mut flows: Vec<_> = (0..3).map(|_| connect(&mut net, 0, "10.0.0.2", 80)).collect();
-    net.run(100);
-    flows.extend((0..2).map(|_| connect(&mut net, 0, "10.0.0.2", 80)));
+    let flows: Vec<_> = (0..5).map(|_| connect(&mut net, 0, "10.0.0.2", 80)).collect();
     net.run(500);
+    // Cookies answered the last two; their acknowledgments found the queue full.
     let counters = net.stacks[1].interface(IfaceId(1)).unwrap().counters();
-    assert_eq!(counters.rx_drops(DropReason::ListenFull), 2);
-    let connected = |net: &Net| {
-        flows.iter().filter(|flow| net.stacks[0].tcp(**flow).unwrap().state() == State::Established).count()
-    };
-    assert_eq!(connected(&net), 3);
+    assert_eq!((counters.rx_drops(DropReason::ListenFull), net.stacks[1].tcp_count()), (2, 3));
     while net.stacks[1].tcp_accept(listener).is_some() {}
+    for &flow in &flows {
+        let octets = net.frame(b"x");
+        net.stacks[0].tcp_send(flow, octets, net.now).unwrap();
+    }
     net.run(1000);
-    assert_eq!(connected(&net), 5, "the SYN comes again");
+    assert_eq!(net.stacks[1].tcp_count(), 5, "the cookies come again, with data");
     net.stacks[1].tcp_unlisten(listener, net.now);
     net.run(100);
-    let reset =
-        flows.iter().filter(|flow| net.stacks[0].tcp(**flow).unwrap().error() == Some(Error::Reset)).count();
+    let error = |flow: &TcpHandle| net.stacks[0].tcp(*flow).unwrap().error();
+    let reset = flows.iter().filter(|flow| error(flow) == Some(Error::Reset)).count();
     assert_eq!(reset, 2, "those that nobody accepted");
 }
 

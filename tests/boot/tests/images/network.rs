@@ -61,11 +61,11 @@ fn fetch_all(port: u16) -> Vec<String> {
     let mut first = loop {
         let mut stream = connect(port);
         match get(&mut stream, "/") {
-            Some(body) => {
+            Ok(body) => {
                 bodies.push(body);
                 break stream;
             }
-            None => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     };
     for _ in 0..10 {
@@ -85,23 +85,23 @@ fn connect(port: u16) -> BufReader<TcpStream> {
     BufReader::new(stream)
 }
 
-/// One request; `None`: the connection was closed.
-fn get(stream: &mut BufReader<TcpStream>, path: &str) -> Option<String> {
-    write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: image\r\n\r\n").ok()?;
+/// One request.
+fn get(stream: &mut BufReader<TcpStream>, path: &str) -> std::io::Result<String> {
+    stream.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: image\r\n\r\n").as_bytes())?;
     let mut length = 0;
     loop {
         let mut line = String::new();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
+        if stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(value) = line.strip_prefix("Content-Length: ") {
-            length = value.trim().parse().ok()?;
+            length = value.trim().parse().map_err(std::io::Error::other)?;
         }
         if line == "\r\n" {
             break;
         }
     }
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    String::from_utf8(body).ok()
+    stream.read_exact(&mut body)?;
+    String::from_utf8(body).map_err(std::io::Error::other)
 }

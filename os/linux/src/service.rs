@@ -3,8 +3,11 @@
 //! A service keeps a record in the section `inc_services`, in link order behind the libc symbol that needs it (`socket`): the linker
 //! keeps the one exactly when it keeps the other. Nothing else refers to a service; the kernel finds it by its record.
 
+use alloc::vec::Vec;
+
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
+use sync::Once;
 
 use crate::errno::{EAFNOSUPPORT, Result};
 use crate::socket::Family;
@@ -37,9 +40,17 @@ pub(crate) fn socket_call(frame: &mut TrapFrame) -> Result {
     (service.calls)(frame)
 }
 
+/// The services that this image holds. They are found once, before the program runs: the records lie among the program's
+/// constants, which the kernel does not touch under isolation but by `uaccess`.
+static SERVICES: Once<Vec<&'static Service>> = Once::new();
+
 #[cfg(includeos_metal)]
-#[expect(unsafe_code, reason = "the linker's names for the records' place")]
+#[expect(unsafe_code, reason = "the linker's names for the records' place, and what they point to")]
 mod records {
+    use alloc::vec::Vec;
+
+    use kernel::uaccess;
+
     use super::Service;
 
     // Weak: without a service there is no such section, and both are 0.
@@ -50,34 +61,36 @@ mod records {
         static __stop_inc_services: u8;
     }
 
-    pub fn all() -> &'static [&'static Service] {
-        let start = (&raw const __start_inc_services).cast::<&'static Service>();
-        let stop = (&raw const __stop_inc_services).cast::<&'static Service>();
-        let count = (stop as usize - start as usize) / size_of::<&Service>();
-        if count == 0 {
-            return &[];
-        }
-        // SAFETY: the linker puts the records between the two names; each is the address of a static `Service`.
-        unsafe { core::slice::from_raw_parts(start, count) }
+    pub fn find() -> Vec<&'static Service> {
+        let start = (&raw const __start_inc_services) as u64;
+        let stop = (&raw const __stop_inc_services) as u64;
+        let records = (start..stop).step_by(size_of::<u64>());
+        let addresses = records.filter_map(|record| uaccess::read::<u64>(record).ok());
+        // SAFETY: each record is the address of a static `Service`, by the linker's hand; the program, which could not write
+        // them anyway, has not run yet.
+        addresses.map(|address| unsafe { &*(address as *const Service) }).collect()
     }
 }
 
 #[cfg(not(includeos_metal))]
 mod records {
+    use alloc::vec::Vec;
+
     use super::Service;
 
-    pub fn all() -> &'static [&'static Service] {
-        &[]
+    pub fn find() -> Vec<&'static Service> {
+        Vec::new()
     }
 }
 
 /// The services that this image holds.
 pub fn all() -> &'static [&'static Service] {
-    records::all()
+    SERVICES.get().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Starts them. Called once, before the program's first thread.
+/// Finds and starts them. Called once, before the program's first thread.
 pub fn start_all(booted: &Booted) {
+    let _ = SERVICES.set(records::find());
     for service in all() {
         (service.start)(booted);
     }

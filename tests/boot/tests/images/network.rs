@@ -71,12 +71,22 @@ fn fetch_all(port: u16) -> Vec<String> {
     for _ in 0..10 {
         bodies.push(get(&mut first, "/headers").expect("an answer"));
     }
-    let others: Vec<_> = (0..10)
-        .map(|_| std::thread::spawn(move || get(&mut connect(port), "/").expect("an answer")))
-        .collect();
+    let others: Vec<_> = (0..10).map(|_| std::thread::spawn(move || get_patiently(port))).collect();
     bodies.extend(others.into_iter().map(|other| other.join().expect("no panic")));
     bodies.push(get(&mut first, "/stop").expect("an answer"));
     bodies
+}
+
+/// Fetches on a connection of its own. QEMU listens at the forwarded port with a backlog of 1, so that the host's kernel resets
+/// some of many connections that come at once.
+fn get_patiently(port: u16) -> String {
+    loop {
+        match get(&mut connect(port), "/") {
+            Ok(body) => return body,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
 }
 
 fn connect(port: u16) -> BufReader<TcpStream> {

@@ -6,6 +6,8 @@
 #![cfg_attr(includeos_metal, no_std)]
 #![cfg(includeos_metal)]
 
+extern crate alloc;
+
 // Services are found by their records; this is what puts them into the archive.
 use sockets as _;
 
@@ -16,6 +18,15 @@ extern "C" fn includeos_main(start_info: u64) -> ! {
     // SAFETY: the first and only call, with what the stub got; a console is registered.
     let booted = unsafe { kernel::entry::boot(start_info) };
     linux::start::run(&booted)
+}
+
+/// Brings up all network devices; `os/sockets` calls it, if the image holds that.
+#[unsafe(no_mangle)]
+fn network_devices(
+    mmio: &[abi::cmdline::VirtioMmio],
+    found: &mut dyn FnMut(alloc::boxed::Box<dyn kernel::device::net::NetDevice>),
+) {
+    drivers::virtio::probe_net(mmio, found);
 }
 
 #[panic_handler]

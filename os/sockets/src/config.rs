@@ -1,9 +1,12 @@
 //! Bringing the network up: devices, addresses, name servers.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use abi::cmdline::VirtioMmio;
+use kernel::device::net::NetDevice;
 use kernel::entry::Booted;
 use kernel::exit::refuse;
 use kernel::mm::packets;
@@ -22,6 +25,23 @@ struct Fixed {
 }
 
 static FIXED: Once<Fixed> = Once::new();
+
+#[cfg(includeos_metal)]
+#[expect(unsafe_code, reason = "the symbol by which this crate finds devices; it does not know the drivers")]
+mod platform {
+    use super::{Box, NetDevice, VirtioMmio};
+
+    unsafe extern "Rust" {
+        /// `os/object`: brings up all network devices.
+        pub safe fn network_devices(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>));
+    }
+}
+#[cfg(not(includeos_metal))]
+mod platform {
+    use super::{Box, NetDevice, VirtioMmio};
+
+    pub fn network_devices(_: &[VirtioMmio], _: &mut dyn FnMut(Box<dyn NetDevice>)) {}
+}
 
 /// Brings the network up: called at boot if this service is in the image. An interface without a setting of its own is
 /// configured by DHCP; the program does not wait for it.
@@ -45,7 +65,7 @@ pub fn start(booted: &Booted) {
     pass::init(settings);
 
     let mut names: Vec<(String, IfaceId)> = Vec::new();
-    drivers::virtio::probe_net(&booted.settings.virtio_mmio, &mut |device| {
+    platform::network_devices(&booted.settings.virtio_mmio, &mut |device| {
         let name = text(format_args!("eth{}", names.len()));
         if let Some(Some(iface)) = pass::with(|net| net.add_device(&name, device)) {
             names.push((name, iface));

@@ -64,7 +64,7 @@ fn bulk() -> std::io::Result<()> {
         Ok(sum)
     });
     let mut stream = TcpStream::connect(address)?;
-    let octets: Vec<u8> = (0..OCTETS).map(|i| (i * i >> 7) as u8).collect();
+    let octets: Vec<u8> = (0..OCTETS).map(|i| ((i * i) >> 7) as u8).collect();
     let wanted = octets.iter().fold(0u64, |sum, octet| sum.wrapping_mul(31).wrapping_add(u64::from(*octet)));
     stream.write_all(&octets)?;
     stream.shutdown(Shutdown::Write)?;

@@ -156,8 +156,13 @@ fn what_cannot_start_says_why() {
 #[test]
 fn wrong_flags_are_refused_before_anything_is_built() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["run", "-p", "80:80"][..], &["run", "-m", "tiny"], &["run", "--machine", "vax"], &["fly"]]
-    {
+    for args in [
+        &["run", "-p", "web"][..],
+        &["run", "-p", "80:x"],
+        &["run", "-m", "tiny"],
+        &["run", "--machine", "vax"],
+        &["fly"],
+    ] {
         let output = includeos(folder.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(text(&output.stderr).starts_with("error: "), "{args:?}");

@@ -27,6 +27,11 @@ impl Waiter {
         &self.thread
     }
 
+    /// Whether the wait is on: nobody has ended it.
+    pub fn is_waiting(&self) -> bool {
+        self.thread.park.is_waiting(self.number)
+    }
+
     /// Whether both name the same thread.
     pub fn is_same_thread(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.thread, &other.thread)

@@ -350,9 +350,11 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
                 to.try_reserve(moving).map_err(|_| ENOMEM)?;
             }
             let (mut woken, mut moved, mut at) = (0, 0, 0);
-            // Those that are moved within the bucket go to its end, and are not looked at again.
+            // Those that are moved within the bucket go to its end, and are not looked at again. One whose wait is over is on
+            // its way to take itself out, from bucket to bucket (`leave`): moved behind its back it would stay for ever.
             for _ in 0..from.len() {
-                if from[at].address != uaddr || woken == wake_count && moved == requeue_count {
+                let passed = from[at].address != uaddr || !from[at].waiter.is_waiting();
+                if passed || woken == wake_count && moved == requeue_count {
                     at += 1;
                 } else if woken < wake_count {
                     sched::wake(&from.remove(at).waiter);

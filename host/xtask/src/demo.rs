@@ -90,7 +90,8 @@ fn watch(run: &mut Command, look: impl FnMut(&str)) -> Result<()> {
 fn fetch_patiently(port: u16, path: &str) -> Result<String> {
     let started = Instant::now();
     loop {
-        match fetch(port, path) {
+        // QEMU takes the connection before the image has its address, and tries again only after seconds.
+        match fetch_within(port, path, Duration::from_secs(1)) {
             Ok(page) => return Ok(page),
             Err(error) if started.elapsed() > PATIENCE => return Err(error),
             Err(_) => thread::sleep(Duration::from_millis(100)),
@@ -100,8 +101,12 @@ fn fetch_patiently(port: u16, path: &str) -> Result<String> {
 
 /// The body of a page.
 fn fetch(port: u16, path: &str) -> Result<String> {
+    fetch_within(port, path, PATIENCE)
+}
+
+fn fetch_within(port: u16, path: &str, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nHost: image\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::uaccess;
-use sync::SpinLock;
+use sync::{Once, SpinLock};
 
 use crate::buffers::UserBuffers;
 use crate::errno::{EINVAL, Errno, Result};
@@ -21,6 +21,15 @@ const HOST_CONF: &str = "multi on\n";
 /// What /etc/resolv.conf says. The network writes it when it learns name servers.
 static RESOLV_CONF: SpinLock<String> = SpinLock::new(String::new());
 
+/// Waits until the network knows its name servers, for a bounded time.
+static WAIT_FOR_SERVERS: Once<fn()> = Once::new();
+
+/// Has `wait` called before /etc/resolv.conf is opened: who asks for a name right after the start should not be told that there are
+/// no servers, only because nobody has answered yet.
+pub fn set_wait_for_servers(wait: fn()) {
+    let _ = WAIT_FOR_SERVERS.set(wait);
+}
+
 /// Replaces what /etc/resolv.conf says.
 pub fn set_resolv_conf(text: String) {
     // What it replaces is dropped when the lock is open.
@@ -33,7 +42,12 @@ pub(crate) fn open(path: &[u8]) -> Option<Arc<dyn File>> {
         b"/etc/hosts" => HOSTS.into(),
         b"/etc/nsswitch.conf" => NSSWITCH.into(),
         b"/etc/host.conf" => HOST_CONF.into(),
-        b"/etc/resolv.conf" => RESOLV_CONF.lock().clone(),
+        b"/etc/resolv.conf" => {
+            if let Some(wait) = WAIT_FOR_SERVERS.get() {
+                wait();
+            }
+            RESOLV_CONF.lock().clone()
+        }
         _ => return None,
     };
     Some(Arc::new(TextFile { text, offset: AtomicU64::new(0), inode: fd::next_inode() }))

@@ -185,6 +185,13 @@ pub fn remove(fd: i32) -> Outcome<Arc<Description>> {
     slot.map(|slot| slot.description).ok_or(EBADF)
 }
 
+/// Closes all descriptors, as the program ends.
+pub(crate) fn close_all() {
+    // Dropped one by one when the lock is open: a close may take other locks.
+    let all = core::mem::take(&mut *TABLE.lock());
+    drop(all);
+}
+
 /// `FD_CLOEXEC`.
 ///
 /// # Errors

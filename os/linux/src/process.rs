@@ -7,6 +7,7 @@ use kernel::arch::current::paging::LOW_END;
 use kernel::{exit, sched, uaccess};
 
 use crate::errno::{EINVAL, EPERM, Result};
+use crate::service;
 
 /// Number of the process, and of its first thread.
 pub const PID: u64 = 1;
@@ -30,6 +31,7 @@ pub fn getuid() -> Result {
 
 /// exit_group(2): ends the image.
 pub fn exit_group(status: i32) -> Result {
+    service::stop_all();
     exit::exit(status as u8)
 }
 

@@ -19,6 +19,8 @@ pub struct Service {
     pub name: &'static str,
     /// Brings it up, before the program starts.
     pub start: fn(&Booted),
+    /// Ends what the program leaves behind, after its descriptors were closed; may wait, for a bounded time.
+    pub stop: fn(),
     /// Carries out calls on sockets: [`crate::table::socket_call`].
     pub calls: fn(&mut TrapFrame) -> Result,
     /// The sockets it offers.
@@ -93,5 +95,16 @@ pub fn start_all(booted: &Booted) {
     let _ = SERVICES.set(records::find());
     for service in all() {
         (service.start)(booted);
+    }
+}
+
+/// Ends them, as the program ends: descriptors are closed first, as Linux does.
+pub(crate) fn stop_all() {
+    if all().is_empty() {
+        return;
+    }
+    crate::fd::close_all();
+    for service in all() {
+        (service.stop)();
     }
 }

@@ -4,13 +4,16 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::cmdline::VirtioMmio;
+use kernel::arch::current::paging::PAGE_SIZE;
 use kernel::device::net::NetDevice;
 use kernel::entry::Booted;
 use kernel::exit::refuse;
 use kernel::mm::packets;
-use kernel::{log, random};
+use kernel::sched::{self, Wake};
+use kernel::{log, random, time};
 use net::config::{Config, InterfaceConfig};
 use net::iface::Origin;
 use net::route::Route;
@@ -62,6 +65,7 @@ pub fn start(booted: &Booted) {
     packets::init();
     let mut settings = Settings::new(Key(key.map(u64::from_le_bytes)));
     settings.forwarding = config.forwarding;
+    settings.max_flows = max_flows();
     pass::init(settings);
 
     let mut names: Vec<(String, IfaceId)> = Vec::new();
@@ -75,6 +79,7 @@ pub fn start(booted: &Booted) {
         config.interfaces.iter().flat_map(|iface| iface.name_servers.iter().copied()).collect();
     let _ = FIXED.set(Fixed { name_servers });
     write_resolv_conf(&[], None);
+    linux::etc::set_wait_for_servers(wait_for_address);
     for wanted in &config.interfaces {
         if !names.iter().any(|(name, _)| *name == wanted.device) {
             let there: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
@@ -97,7 +102,34 @@ pub fn start(booted: &Booted) {
     }
 }
 
+/// Connections that the kernel can have at most: whoever opens them from afar must not use up its memory. What it keeps for
+/// itself is a sixteenth of RAM (`mm::space`), and a connection takes less than 4 KiB besides its data.
+fn max_flows() -> usize {
+    const BYTES: u64 = 4096;
+    const SHARE: u64 = 16;
+    let free = kernel::mm::frames::free_count() * PAGE_SIZE;
+    (free / SHARE / BYTES).clamp(64, 65_536) as usize
+}
+
+/// DHCP was started and has not given an address yet.
+static AWAITED: AtomicBool = AtomicBool::new(false);
+/// How long a program waits for DHCP, in nanoseconds from the machine's start.
+const PATIENCE_NS: u64 = 4_000_000_000;
+
+/// Waits until DHCP has given an address, if it is under way, but not for longer than a server that is there needs. A program may
+/// well be faster than DHCP, and would take "no route" for an answer; Linux' programs are started when the network is there.
+pub fn wait_for_address() {
+    const STEP_NS: u64 = 2_000_000;
+    while AWAITED.load(Ordering::Relaxed) && time::now_ns() < PATIENCE_NS {
+        sched::prepare_wait();
+        if sched::wait(Some(time::now_ns() + STEP_NS)) == Wake::Notified {
+            return;
+        }
+    }
+}
+
 fn start_dhcp(iface: IfaceId, host_name: &str, probe: ProbeTiming) {
+    AWAITED.store(true, Ordering::Relaxed);
     pass::with(|net| {
         net.stack.set_probe_timing(iface, probe);
         net.stack.start_dhcp(iface, host_name, None, pass::now());
@@ -153,6 +185,7 @@ pub fn on_lease(stack: &Stack, iface: IfaceId) {
             log!(Info, "{}: {} by DHCP", interface.name(), lease.address);
             let domain = core::str::from_utf8(&lease.domain).ok().filter(|domain| !domain.is_empty());
             write_resolv_conf(&lease.name_servers, domain);
+            AWAITED.store(false, Ordering::Relaxed);
         }
         None => {
             log!(Warn, "{}: the DHCP lease is lost", interface.name());

@@ -150,6 +150,23 @@ extern "C" fn thread() -> ! {
     }
 }
 
+/// Waits until all that the program has sent is acknowledged, as the image ends: on Linux the kernel would go on sending. Not
+/// for ever: a peer that does not answer, or does not read, loses the rest.
+pub fn drain() {
+    const PATIENCE_NS: u64 = 2_000_000_000;
+    const STEP_NS: u64 = 2_000_000;
+    let until = time::now_ns() + PATIENCE_NS;
+    let has_unsent = |net: &Net| {
+        net.stack.tcp_has_unacknowledged() || net.flows.iter().flatten().any(|socket| socket.has_unsent())
+    };
+    while look(has_unsent) == Some(true) && time::now_ns() < until {
+        sched::prepare_wait();
+        sched::wait(Some(time::now_ns() + STEP_NS));
+        // A signal does not keep the image from ending.
+        sched::take_notified();
+    }
+}
+
 /// A device has interrupted.
 fn on_interrupt(index: u64) {
     {

@@ -7,15 +7,20 @@ use linux::service::Service;
 use linux::socket::{AF_INET, Family, Kind, Socket};
 use linux::table;
 
-use crate::{config, tcp, udp};
+use crate::{config, pass, tcp, udp};
 
 /// The record's content.
 #[cfg_attr(
     not(includeos_metal),
     expect(dead_code, reason = "the record below is the only thing that refers to it")
 )]
-static SERVICE: Service =
-    Service { name: "net", start: config::start, calls: table::socket_call, sockets: &Inet };
+static SERVICE: Service = Service {
+    name: "net",
+    start: config::start,
+    stop: pass::drain,
+    calls: table::socket_call,
+    sockets: &Inet,
+};
 
 /// What makes sockets of the internet protocols.
 struct Inet;

@@ -24,6 +24,7 @@ use net::tcp::{Config, Error, Events, FourTuple, KeepAlive, SendError};
 use sync::SpinLock;
 use wire::Port;
 
+use crate::config;
 use crate::options::{self, Common, IPPROTO_IP, IPPROTO_TCP, SOL_SOCKET, int, name, of_int};
 use crate::pass::{self, Net};
 
@@ -215,6 +216,11 @@ impl TcpSocket {
     fn request(&self, what: u32) {
         self.requests.fetch_or(what, Ordering::AcqRel);
         self.post();
+    }
+
+    /// Whether something waits to be moved into the flow.
+    pub fn has_unsent(&self) -> bool {
+        !self.send.lock().frames.is_empty()
     }
 
     // In the network pass.
@@ -734,11 +740,14 @@ impl Socket for TcpSocket {
         };
         // The unspecified address is this host.
         let to_ip = specified(*to.ip()).unwrap_or(Ipv4Addr::LOCALHOST);
+        if !to_ip.is_loopback() {
+            config::wait_for_address();
+        }
         let from = local.map_or((None, Port::NONE), |local| (specified(*local.ip()), Port(local.port())));
         let this = self.this.upgrade().ok_or(EINVAL)?;
-        let config = self.options.lock().config();
+        let wanted = self.options.lock().config();
         pass::with(|net| {
-            let begun = net.stack.tcp_connect(from, (to_ip, Port(to.port())), config, pass::now());
+            let begun = net.stack.tcp_connect(from, (to_ip, Port(to.port())), wanted, pass::now());
             let flow = begun.map_err(|error| match error {
                 ConnectError::Unreachable => ENETUNREACH,
                 ConnectError::NotAvailable => EADDRNOTAVAIL,

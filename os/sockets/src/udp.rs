@@ -22,6 +22,7 @@ use net::{DropReason, HEADROOM, IfaceId, Stack};
 use sync::SpinLock;
 use wire::Port;
 
+use crate::config;
 use crate::options::{self, Common, IPPROTO_IP, SOL_SOCKET, int, name, of_int};
 use crate::pass::{self, Net};
 
@@ -142,6 +143,13 @@ impl UdpSocket {
             }
         })
         .ok_or(ENETDOWN)?
+    }
+}
+
+/// See [`config::wait_for_address`].
+fn wait_for_address(to: Option<(Ipv4Addr, Port)>) {
+    if to.is_some_and(|(address, _)| !address.is_loopback()) {
+        config::wait_for_address();
     }
 }
 
@@ -283,6 +291,7 @@ impl Socket for UdpSocket {
             }
             Some(SocketAddr::V6(_)) => return Err(EAFNOSUPPORT),
         };
+        wait_for_address(remote);
         pass::with(|net| {
             let endpoint = self.endpoint(net, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
             net.stack.udp_connect(endpoint, remote, pass::now()).map_err(bind_error)
@@ -302,6 +311,7 @@ impl Socket for UdpSocket {
             Some(SocketAddr::V4(to)) => Some((*to.ip(), Port(to.port()))),
             Some(SocketAddr::V6(_)) => return Err(EAFNOSUPPORT),
         };
+        wait_for_address(to);
         let len = from.len();
         if len > MAX_PAYLOAD {
             return Err(EMSGSIZE);

@@ -327,6 +327,11 @@ impl Stack {
         self.tcp.flows.get(handle)?.error
     }
 
+    /// Whether some connection has sent, or is to send, what its peer has not acknowledged. A step for each connection.
+    pub fn tcp_has_unacknowledged(&self) -> bool {
+        self.tcp.flows.iter().any(|(_, connection)| connection.flow.unacknowledged() > 0)
+    }
+
     /// Connections, those of which nothing is left but TIME-WAIT among them.
     pub fn tcp_count(&self) -> usize {
         self.tcp.flows.len() + self.tcp.time_wait.len()

@@ -375,6 +375,11 @@ impl Flow {
         core::mem::take(&mut self.events)
     }
 
+    /// Octets that were given to [`Self::send`] and not acknowledged.
+    pub fn unacknowledged(&self) -> u32 {
+        self.queue.len()
+    }
+
     /// Octets for which there is room in the send buffer.
     pub fn send_room(&self) -> u32 {
         let Config { send_buffer: least, send_buffer_max: max, .. } = self.config;

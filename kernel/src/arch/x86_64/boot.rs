@@ -19,7 +19,7 @@ pub const BOOT_STACK_SIZE: usize = 16 * 1024;
 
 /// Bytes behind the image that firmware may have written to, beside what the memory map says. SeaBIOS 1.16 was seen to
 /// write to the last 240 KiB.
-const FIRMWARE_SIZE: usize = 512 * 1024;
+const FIRMWARE_SIZE: usize = 448 * 1024;
 
 global_asm!(
     // The PVH note. Descriptor of 8 octets and 4-byte alignment: QEMU rounds name sizes by p_align.

@@ -31,6 +31,8 @@ const EXCLUSIVE: u32 = 1 << 28;
 const WITH_EXCLUSIVE: u32 = events::IN | events::OUT | events::ALWAYS | WAKEUP | EDGE | EXCLUSIVE;
 /// Most instances inside each other.
 const MAX_NESTED: u32 = 5;
+/// Held while an instance goes into another one. Outermost of this file's locks.
+static NESTING: SpinLock<()> = SpinLock::new(());
 /// Octets of `struct epoll_event`, which is packed on x86_64.
 const EVENT_SIZE: u64 = 12;
 
@@ -58,6 +60,11 @@ impl Item {
         if wanted & !(EDGE | ONESHOT | WAKEUP | EXCLUSIVE) != 0 && (wanted | events::ALWAYS) & came != 0 {
             self.instance.queue(self);
         }
+    }
+
+    /// The list of those who wait for the instance.
+    pub(crate) fn instance_readiness(&self) -> &Readiness {
+        &self.instance.readiness
     }
 
     /// Whether the registration is of this description.
@@ -162,10 +169,14 @@ impl Epoll {
         key: (i32, usize),
         interest: Interest,
     ) -> Result {
-        if let Some(inner) = target.downcast::<Epoll>()
-            && (inner.reaches(holder, MAX_NESTED) || inner.depth(MAX_NESTED) >= MAX_NESTED)
-        {
-            return Err(ELOOP);
+        // Whoever puts an instance into another one has looked at all that is around it, and nobody else changes that.
+        let mut _nesting = None;
+        if let Some(inner) = target.downcast::<Epoll>() {
+            _nesting = Some(NESTING.lock());
+            let levels = inner.depth(MAX_NESTED) + self.instance.readiness.levels_above(MAX_NESTED);
+            if levels >= MAX_NESTED || inner.reaches(holder, MAX_NESTED) {
+                return Err(ELOOP);
+            }
         }
         let item = Arc::new(Item {
             instance: self.instance.clone(),

@@ -40,10 +40,9 @@ pub mod events {
 }
 
 enum Registered {
-    /// A thread in a blocking call: one of them is woken for each notification.
-    Blocked(Waiter, u32),
-    /// A thread in poll(2): all are woken.
-    Polling(Waiter, u32),
+    /// A thread in a blocking call or in poll(2). All are woken: an end or an error is for everybody, and one thread may
+    /// take only a part of what came.
+    Thread(Waiter, u32),
     /// An epoll instance: all are told.
     Epoll(Arc<Item>),
 }
@@ -80,16 +79,29 @@ impl Readiness {
 
     /// Registers a poll(2) for events; [`Self::stop_polling`] ends it.
     pub fn start_polling(&self, waiter: &Waiter, events: u32) -> Result<(), Errno> {
-        self.add(Registered::Polling(waiter.clone(), events | events::ALWAYS))
+        self.add(Registered::Thread(waiter.clone(), events | events::ALWAYS))
     }
 
     /// Takes the thread's registration back.
     pub fn stop_polling(&self, waiter: &Waiter) {
-        self.remove(|entry| matches!(entry, Registered::Polling(other, _) if other.is_same_thread(waiter)));
+        self.remove(|entry| matches!(entry, Registered::Thread(other, _) if other.is_same_thread(waiter)));
     }
 
     pub(crate) fn start_epoll(&self, item: &Arc<Item>) -> Result<(), Errno> {
         self.add(Registered::Epoll(item.clone()))
+    }
+
+    /// How many epoll instances are around the object, one inside the other; not more than `most` are counted.
+    pub(crate) fn levels_above(&self, most: u32) -> u32 {
+        if most == 0 {
+            return 0;
+        }
+        let registered = self.registered.lock();
+        let above = registered.iter().filter_map(|entry| match entry {
+            Registered::Epoll(item) => Some(1 + item.instance_readiness().levels_above(most - 1)),
+            Registered::Thread(..) => None,
+        });
+        above.max().unwrap_or(0)
     }
 
     pub(crate) fn stop_epoll(&self, item: &Arc<Item>) {
@@ -119,14 +131,9 @@ impl Readiness {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut woke_one = false;
         for entry in self.registered.lock().iter() {
             match entry {
-                Registered::Blocked(waiter, wanted) if wanted & events != 0 && !woke_one => {
-                    // One whose wait is over already does not count.
-                    woke_one = sched::wake(waiter);
-                }
-                Registered::Polling(waiter, wanted) if wanted & events != 0 => {
+                Registered::Thread(waiter, wanted) if wanted & events != 0 => {
                     sched::wake(waiter);
                 }
                 Registered::Epoll(item) => item.notify(events),
@@ -153,7 +160,7 @@ impl Readiness {
                 result => return result,
             }
             let waiter = sched::prepare_wait();
-            if let Err(error) = self.add(Registered::Blocked(waiter.clone(), events | events::ALWAYS)) {
+            if let Err(error) = self.add(Registered::Thread(waiter.clone(), events | events::ALWAYS)) {
                 sched::cancel_wait(&waiter);
                 return Err(error);
             }
@@ -166,18 +173,9 @@ impl Readiness {
             } else {
                 Wake::Woken
             };
-            self.remove(
-                |entry| matches!(entry, Registered::Blocked(other, _) if other.is_same_thread(&waiter)),
-            );
-            match second {
-                Err(EAGAIN) => {}
-                result => {
-                    // A wake-up that was meant for whoever can use it is passed on.
-                    if wake == Wake::Woken {
-                        self.notify(events);
-                    }
-                    return result;
-                }
+            self.stop_polling(&waiter);
+            if !matches!(second, Err(EAGAIN)) {
+                return second;
             }
             match wake {
                 Wake::Woken => {}

@@ -240,8 +240,10 @@ pub fn accept4(fd: i32, address: u64, len_at: u64, flags: i32) -> Result {
         let (accepted, peer) = socket.accept(nonblocking)?;
         Ok((accepted, socket.domain(), peer))
     })?;
+    // Closes the connection if the address cannot be written.
+    let description = Description::new(accepted, flags & O_NONBLOCK != 0);
     write_address(domain, Some(peer), address, len_at)?;
-    install(accepted, flags)
+    fd::install(description, flags & O_CLOEXEC != 0, 0)
 }
 
 /// connect(2).

@@ -287,6 +287,12 @@ impl TcpSocket {
         if abort {
             net.stack.tcp_abort(flow, pass::now());
         } else {
+            // The program may have read the rest just now, on another CPU: told to the flow, which takes what is not read
+            // for a reason to reset.
+            let read = self.read.swap(0, Ordering::AcqRel);
+            if read > 0 {
+                net.stack.tcp_read(flow, read, pass::now());
+            }
             net.stack.tcp_close(flow, pass::now());
         }
         self.forget(net, flow);

@@ -88,18 +88,26 @@ impl UdpSocket {
         };
         let address = (!local.ip().is_unspecified()).then_some(*local.ip());
         let endpoint = net.stack.udp_bind(address, Port(local.port()), shared).map_err(bind_error)?;
-        if let (Some(options), wanted) = (net.stack.udp_options(endpoint), *self.udp.lock()) {
-            *options = UdpOptions { broadcast: self.common.lock().broadcast, ..wanted };
+        let wanted = self.wanted();
+        if let Some(options) = net.stack.udp_options(endpoint) {
+            *options = wanted;
         }
         net.register_endpoint(endpoint, self.this.upgrade().ok_or(EINVAL)?);
         self.phase.lock().endpoint = Some(endpoint);
         Ok(endpoint)
     }
 
+    /// The options as the stack takes them.
+    fn wanted(&self) -> UdpOptions {
+        // One lock at a time: `set_option` holds both.
+        let broadcast = self.common.lock().broadcast;
+        UdpOptions { broadcast, ..*self.udp.lock() }
+    }
+
     /// Has the endpoint follow options that were changed.
     fn configure(&self) {
         let Some(endpoint) = self.phase.lock().endpoint else { return };
-        let wanted = UdpOptions { broadcast: self.common.lock().broadcast, ..*self.udp.lock() };
+        let wanted = self.wanted();
         pass::with(|net| {
             if let Some(options) = net.stack.udp_options(endpoint) {
                 *options = wanted;

@@ -10,10 +10,47 @@ fn main() -> std::io::Result<()> {
     bulk()?;
     many()?;
     closing()?;
+    shared()?;
+    nested();
     refused();
     datagrams()?;
     names();
     Ok(())
+}
+
+/// The end of a connection is seen by all threads that wait for it.
+fn shared() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let stream = TcpStream::connect(address)?;
+    let (peer, _) = listener.accept()?;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let mut stream = stream.try_clone()?;
+        readers.push(thread::spawn(move || stream.read(&mut [0; 8])));
+    }
+    thread::sleep(Duration::from_millis(100));
+    drop(peer);
+    for reader in readers {
+        println!("one reader at the end: {}", reader.join().expect("a reader does not panic")?);
+    }
+    Ok(())
+}
+
+/// Epoll instances inside each other, put together from the outside in: not more than five.
+fn nested() {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: no pointer is passed; the descriptors are this function's alone.
+    let instances: Vec<i32> = (0..8).map(|_| unsafe { libc::epoll_create1(0) }).collect();
+    let added = instances
+        .windows(2)
+        // SAFETY: the event is alive for the call.
+        .take_while(|two| unsafe { libc::epoll_ctl(two[0], libc::EPOLL_CTL_ADD, two[1], &mut event) } == 0)
+        .count();
+    println!("epoll in epoll: {added}, then {:?}", std::io::Error::last_os_error().raw_os_error());
+    for instance in instances {
+        // SAFETY: opened above, closed once.
+        unsafe { libc::close(instance) };
+    }
 }
 
 fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {

@@ -380,10 +380,15 @@ impl Flow {
         self.queue.len()
     }
 
-    /// Octets for which there is room in the send buffer.
+    /// Octets for which there is room in the send buffer: none while what is queued takes more than twice the buffer's memory,
+    /// as many small frames do.
     pub fn send_room(&self) -> u32 {
         let Config { send_buffer: least, send_buffer_max: max, .. } = self.config;
-        send_buffer(least, max, self.congestion.cwnd()).saturating_sub(self.queue.len())
+        let buffer = send_buffer(least, max, self.congestion.cwnd());
+        if self.queue.footprint() > 2 * buffer as usize {
+            return 0;
+        }
+        buffer.saturating_sub(self.queue.len())
     }
 
     /// Changes what the buffers may grow to: the caller's budget, which it may lower under pressure. What the peer was

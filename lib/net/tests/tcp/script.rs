@@ -45,7 +45,7 @@ pub struct Script {
     pub now: Instant,
     pub listener: Listener,
     config: Config,
-    pool: &'static HeapPool,
+    pub pool: &'static HeapPool,
     sent: VecDeque<(Instant, String)>,
     /// Where the flow's numbers begin.
     iss: SeqNumber,

@@ -15,6 +15,7 @@ extern crate alloc;
 mod bound;
 mod config;
 mod options;
+mod owners;
 mod pass;
 mod service;
 mod tcp;

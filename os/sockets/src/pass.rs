@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddrV4;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +15,7 @@ use kernel::{log, time};
 use linux::errno::{EADDRNOTAVAIL, Errno};
 use net::stack::{Listener, Tcp};
 use net::udp::Udp;
-use net::{Event, IfaceId, Instant, Link, Settings, Stack};
+use net::{DropReason, Event, IfaceId, Instant, Link, Settings, Stack};
 use sync::SpinLock;
 use wire::MacAddr;
 
@@ -183,6 +184,44 @@ pub fn drain() {
         sched::wait(Some(time::now_ns() + STEP_NS));
         // A signal does not keep the image from ending.
         sched::take_notified();
+    }
+    report();
+}
+
+/// What became of all frames, for the log.
+fn report() {
+    look(|net| {
+        for (_, interface) in net.stack.interfaces() {
+            let counters = interface.counters();
+            log!(
+                Info,
+                "{}: {} frames in: {} delivered, {} forwarded, {}; {} frames out, {}",
+                interface.name(),
+                counters.rx_frames,
+                counters.delivered,
+                counters.forwarded,
+                Drops(&counters.rx_dropped),
+                counters.tx_frames,
+                Drops(&counters.late_dropped),
+            );
+            if !counters.add_up() {
+                log!(Warn, "{}: frames are missing from this count", interface.name());
+            }
+        }
+    });
+}
+
+/// Numbers of dropped packets with their reasons.
+struct Drops<'a>(&'a [u64; DropReason::COUNT]);
+
+impl fmt::Display for Drops<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dropped", self.0.iter().sum::<u64>())?;
+        let counted = DropReason::ALL.iter().zip(self.0).filter(|(_, count)| **count > 0);
+        for (n, (reason, count)) in counted.enumerate() {
+            write!(f, "{}{} {count}", if n == 0 { ": " } else { ", " }, reason.name())?;
+        }
+        Ok(())
     }
 }
 

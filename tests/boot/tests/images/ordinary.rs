@@ -129,6 +129,13 @@ fn usage() {
     linux::same(&Image::program("usage"), &[], &[], &[]);
 }
 
+/// With so little memory that what registrations left behind would be missed.
+#[test]
+fn epoll() {
+    let image = Image::program("epoll");
+    linux::same_by(&Boot::new(&image).memory_mib(10), linux::run(&image, &[], &[]), &[]);
+}
+
 #[test]
 fn locks() {
     linux::same(&Image::program("locks"), &[], &[], &[]);

@@ -115,6 +115,26 @@ fn signals() {
 }
 
 #[test]
+fn signal_frames() {
+    let image = Image::program("signal_frames");
+    linux::same(&image, &["registers"], &[], &[]);
+    for refused in ["header", "unaligned", "nowhere"] {
+        everywhere(&Boot::new(&image).args(&[refused]), 139, |ended| {
+            // What Linux does, too; then SIGSEGV ends it.
+            assert!(ended.programs().starts_with(&format!("{refused}:\nthe state is a new one: true\n")));
+        });
+    }
+    for cpu in ["qemu64,+rdrand", "max,-xsave"] {
+        for isolation in ISOLATION {
+            let boot = Boot::new(&image).cpu(cpu).isolation(isolation);
+            boot.clone().args(&["registers"]).expect(0);
+            let ended = boot.args(&["unaligned"]).expect(139);
+            assert!(ended.programs().starts_with("unaligned:\nthe state is a new one: true\n"), "{cpu}");
+        }
+    }
+}
+
+#[test]
 fn vectors_grow_and_shrink_without_losing_a_word() {
     linux::same(&Image::program("growth"), &[], &[], &[]);
 }

@@ -51,17 +51,8 @@ fn check(address: u64, len: usize) -> Result<(), Fault> {
 /// [`Fault`]; part of `to` may be filled.
 pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
     check(from, to.len())?;
-    let mut done = 0;
-    loop {
-        let rest = &mut to[done..];
-        // SAFETY: `rest` is the kernel's side; the other was checked to be in the program's half.
-        let left = unsafe { uaccess::copy(rest.as_mut_ptr(), (from + done as u64) as *const u8, rest.len()) };
-        done = to.len() - left;
-        if left == 0 {
-            return Ok(());
-        }
-        page_in_fault(Access::Read)?;
-    }
+    // SAFETY: `to` is the kernel's side; the other was checked to be in the program's half.
+    unsafe { copy(to.as_mut_ptr(), from as *const u8, to.len(), Access::Read) }
 }
 
 /// Copies octets to program memory.
@@ -70,16 +61,62 @@ pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
 /// [`Fault`]; some of the octets may have been written.
 pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
     check(to, from.len())?;
-    let mut done = 0;
+    // SAFETY: as in `read_bytes`, the other way round.
+    unsafe { copy(to as *mut u8, from.as_ptr(), from.len(), Access::Write) }
+}
+
+/// Copies, bringing in what is missing on the program's side, which is accessed as `access` says.
+///
+/// # Safety
+/// As [`uaccess::copy`].
+#[inline]
+unsafe fn copy(to: *mut u8, from: *const u8, len: usize, access: Access) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    match unsafe { uaccess::copy(to, from, len) } {
+        0 => Ok(()),
+        // SAFETY: as above.
+        left => unsafe { resume_copy(to, from, len, left, access) },
+    }
+}
+
+/// Goes on with a copy that a page was missing for, `left` octets before its end.
+///
+/// # Safety
+/// As [`copy`].
+#[cold]
+#[inline(never)]
+unsafe fn resume_copy(
+    to: *mut u8,
+    from: *const u8,
+    len: usize,
+    mut left: usize,
+    access: Access,
+) -> Result<(), Fault> {
+    while left > 0 {
+        page_in_fault(access)?;
+        let done = len - left;
+        // SAFETY: the caller's promise; `done` is less than `len`.
+        left = unsafe { uaccess::copy(to.wrapping_add(done), from.wrapping_add(done), left) };
+    }
+    Ok(())
+}
+
+/// Has `step` touch a range of program memory, again each time that it gives `None` because a page is missing.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn touch<R>(
+    address: u64,
+    len: usize,
+    access: Access,
+    mut step: impl FnMut() -> Option<R>,
+) -> Result<R, Fault> {
+    check(address, len)?;
     loop {
-        let rest = &from[done..];
-        // SAFETY: as in `read_bytes`, the other way round.
-        let left = unsafe { uaccess::copy((to + done as u64) as *mut u8, rest.as_ptr(), rest.len()) };
-        done = from.len() - left;
-        if left == 0 {
-            return Ok(());
+        if let Some(result) = step() {
+            return Ok(result);
         }
-        page_in_fault(Access::Write)?;
+        page_in_fault(access)?;
     }
 }
 

@@ -117,7 +117,10 @@ pub fn is_code(address: u64) -> bool {
 
 /// Whether any of `range` is the kernel's own memory: its code, constants and data inside the image.
 pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
-    kernel_sections().into_iter().any(|(start, stop)| range.start < stop && start < range.end)
+    // Spelled out, as every copy to and from the program asks: the compiler would make a table of it.
+    let [text, rodata, data, bss] = kernel_sections();
+    let overlaps = |(start, stop)| range.start < stop && start < range.end;
+    overlaps(text) || overlaps(rodata) || overlaps(data) || overlaps(bss)
 }
 
 /// Whether any of `range` is not the program's to change: the kernel's own memory, the page that the vDSO reads, or what the tool
@@ -158,8 +161,8 @@ fn kernel_sections() -> [(u64, u64); 4] {
 }
 
 #[cfg(not(includeos_metal))]
-fn kernel_sections() -> [(u64, u64); 0] {
-    []
+fn kernel_sections() -> [(u64, u64); 4] {
+    [(0, 0); 4]
 }
 
 /// The image's page ranges with their rights.
@@ -183,7 +186,7 @@ pub(super) fn isolate(tables: &mut PageTables) {
                 () => protection,
             };
             // SAFETY: the kernel reaches its own data in these pages, the vDSO's, through the direct map.
-            unsafe { tables.protect(page, protection) };
+            unsafe { tables.protect(page..page + PAGE_SIZE, protection) };
         }
     }
 }

@@ -242,14 +242,16 @@ pub fn accept4(fd: i32, address: u64, len_at: u64, flags: i32) -> Result {
     if flags & !(O_NONBLOCK | O_CLOEXEC) != 0 {
         return Err(EINVAL);
     }
-    let (accepted, domain, peer) = with(fd, |socket, nonblocking| {
+    let (number, accepted, domain, peer) = with(fd, |socket, nonblocking| {
+        // First, as Linux does it: without a number the connection stays in the queue.
+        let number = fd::reserve(0)?;
         let (accepted, peer) = socket.accept(nonblocking)?;
-        Ok((accepted, socket.domain(), peer))
+        Ok((number, accepted, socket.domain(), peer))
     })?;
     // Closes the connection if the address cannot be written.
     let description = Description::new(accepted, flags & O_NONBLOCK != 0);
     write_address(domain, Some(peer), address, len_at)?;
-    fd::install(description, flags & O_CLOEXEC != 0, 0)
+    Ok(number.install(description, flags & O_CLOEXEC != 0))
 }
 
 /// connect(2).

@@ -14,7 +14,7 @@ use kernel::{log, time};
 use linux::errno::{EADDRNOTAVAIL, Errno};
 use net::stack::{ListenerHandle, TcpHandle};
 use net::udp::UdpHandle;
-use net::{Event, IfaceId, Instant, Link, Settings, Stack};
+use net::{Event, HandleMap, IfaceId, Instant, Link, Settings, Stack};
 use sync::SpinLock;
 use wire::MacAddr;
 
@@ -46,10 +46,10 @@ pub struct Net {
     burst: Vec<RxFrame>,
     /// The stack's next deadline, as the timer knows it.
     timer: Option<(u64, CallHandle)>,
-    /// Sockets by the places of their flows, listeners and endpoints.
-    flows: Vec<Option<Arc<TcpSocket>>>,
-    listeners: Vec<Option<Arc<TcpSocket>>>,
-    endpoints: Vec<Option<Arc<UdpSocket>>>,
+    /// Sockets by their flows, listeners and endpoints.
+    flows: HandleMap<Arc<TcpSocket>, net::stack::Tcp>,
+    listeners: HandleMap<Arc<TcpSocket>, net::stack::Listener>,
+    endpoints: HandleMap<Arc<UdpSocket>, net::udp::Udp>,
 }
 
 static NET: SpinLock<Option<Box<Net>>> = SpinLock::new(None);
@@ -76,9 +76,9 @@ pub fn init(settings: Settings) {
         devices: Vec::new(),
         burst,
         timer: None,
-        flows: Vec::new(),
-        listeners: Vec::new(),
-        endpoints: Vec::new(),
+        flows: HandleMap::new(),
+        listeners: HandleMap::new(),
+        endpoints: HandleMap::new(),
     });
     *NET.lock() = Some(net);
     sched::set_pass(pass);
@@ -157,7 +157,7 @@ pub fn drain() {
     const STEP_NS: u64 = 2_000_000;
     let until = time::now_ns() + PATIENCE_NS;
     let has_unsent = |net: &Net| {
-        net.stack.tcp_has_unacknowledged() || net.flows.iter().flatten().any(|socket| socket.has_unsent())
+        net.stack.tcp_has_unacknowledged() || net.flows.values().any(|socket| socket.has_unsent())
     };
     while look(has_unsent) == Some(true) && time::now_ns() < until {
         sched::prepare_wait();
@@ -241,32 +241,32 @@ impl Net {
 
     /// Notes whose a flow is.
     pub fn register_flow(&mut self, handle: TcpHandle, socket: Arc<TcpSocket>) {
-        register(&mut self.flows, handle.index() as usize, socket);
+        self.flows.insert(handle, socket);
     }
 
     /// The flow is nobody's any more.
     pub fn forget_flow(&mut self, handle: TcpHandle) -> Option<Arc<TcpSocket>> {
-        self.flows.get_mut(handle.index() as usize)?.take()
+        self.flows.remove(handle)
     }
 
     /// Notes whose a listener is.
     pub fn register_listener(&mut self, handle: ListenerHandle, socket: Arc<TcpSocket>) {
-        register(&mut self.listeners, handle.index() as usize, socket);
+        self.listeners.insert(handle, socket);
     }
 
     /// The listener is nobody's any more.
     pub fn forget_listener(&mut self, handle: ListenerHandle) -> Option<Arc<TcpSocket>> {
-        self.listeners.get_mut(handle.index() as usize)?.take()
+        self.listeners.remove(handle)
     }
 
     /// Notes whose an endpoint is.
     pub fn register_endpoint(&mut self, handle: UdpHandle, socket: Arc<UdpSocket>) {
-        register(&mut self.endpoints, handle.index() as usize, socket);
+        self.endpoints.insert(handle, socket);
     }
 
     /// The endpoint is nobody's any more.
     pub fn forget_endpoint(&mut self, handle: UdpHandle) -> Option<Arc<UdpSocket>> {
-        self.endpoints.get_mut(handle.index() as usize)?.take()
+        self.endpoints.remove(handle)
     }
 
     /// One pass: what programs have posted, what devices have received, what is due, what follows. Returns whether there is
@@ -320,17 +320,17 @@ impl Net {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Tcp { flow, events } => {
-                if let Some(socket) = self.flows.get(flow.index() as usize).cloned().flatten() {
+                if let Some(socket) = self.flows.get(flow).cloned() {
                     socket.on_events(self, flow, events);
                 }
             }
             Event::Accept { listener } => {
-                if let Some(socket) = self.listeners.get(listener.index() as usize).cloned().flatten() {
+                if let Some(socket) = self.listeners.get(listener).cloned() {
                     socket.on_accept(self);
                 }
             }
             Event::Udp { socket } => {
-                if let Some(endpoint) = self.endpoints.get(socket.index() as usize).cloned().flatten() {
+                if let Some(endpoint) = self.endpoints.get(socket).cloned() {
                     endpoint.on_event();
                 }
             }
@@ -374,14 +374,5 @@ impl Net {
         }
         // Without memory for it the next event does what is due.
         self.timer = sched::call_at(at.0, on_deadline, 0).ok().map(|handle| (at.0, handle));
-    }
-}
-
-fn register<T>(table: &mut Vec<Option<Arc<T>>>, index: usize, socket: Arc<T>) {
-    if index >= table.len() {
-        table.resize(index + 1, None);
-    }
-    if let Some(slot) = table.get_mut(index) {
-        *slot = Some(socket);
     }
 }

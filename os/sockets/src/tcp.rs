@@ -281,7 +281,8 @@ impl TcpSocket {
     fn give_up(&self, net: &mut Net, flow: TcpHandle) {
         let abort = self.receive.lock().octets > 0 || self.options.lock().common.linger == Some(0);
         if !abort && !self.send.lock().frames.is_empty() {
-            // There is more than the flow has room for: on with it when there is.
+            // There is more than the flow has room for: on with it when there is. The peer may not let that take for ever.
+            net.stack.tcp_orphan(flow, pass::now());
             return;
         }
         if abort {
@@ -322,11 +323,9 @@ impl TcpSocket {
             changed |= events::OUT | events::WRNORM;
         }
         if came.has(Events::READABLE) {
-            while let Some(frame) = net.stack.tcp_receive(flow) {
-                let mut receive = self.receive.lock();
-                receive.octets += frame.len();
-                receive.frames.push_back(frame);
-            }
+            let mut receive = self.receive.lock();
+            receive.octets += net.stack.tcp_receive_into(flow, &mut receive.frames);
+            drop(receive);
             changed |= events::IN | events::RDNORM;
         }
         if came.has(Events::WRITABLE) {

@@ -15,7 +15,6 @@ extern crate alloc;
 mod bound;
 mod config;
 mod options;
-mod owners;
 mod pass;
 mod service;
 mod tcp;

@@ -15,13 +15,12 @@ use kernel::{log, time};
 use linux::errno::{EADDRNOTAVAIL, Errno};
 use net::stack::{Listener, Tcp};
 use net::udp::Udp;
-use net::{DropReason, Event, IfaceId, Instant, Link, Settings, Stack};
+use net::{DropReason, Event, HandleMap, IfaceId, Instant, Link, Settings, Stack};
 use sync::SpinLock;
 use wire::MacAddr;
 
 use crate::bound::BoundPorts;
 use crate::config;
-use crate::owners::Owners;
 use crate::tcp::TcpSocket;
 use crate::udp::UdpSocket;
 
@@ -49,11 +48,11 @@ pub struct Net {
     /// The stack's next deadline, as the timer knows it.
     timer: Option<(u64, CallHandle)>,
     /// The sockets of flows.
-    pub flows: Owners<Tcp, TcpSocket>,
+    pub flows: HandleMap<Arc<TcpSocket>, Tcp>,
     /// The sockets of listeners.
-    pub listeners: Owners<Listener, TcpSocket>,
+    pub listeners: HandleMap<Arc<TcpSocket>, Listener>,
     /// The sockets of endpoints.
-    pub endpoints: Owners<Udp, UdpSocket>,
+    pub endpoints: HandleMap<Arc<UdpSocket>, Udp>,
 }
 
 static NET: SpinLock<Option<Box<Net>>> = SpinLock::new(None);
@@ -86,9 +85,9 @@ pub fn init(settings: Settings) {
         devices: Vec::new(),
         burst,
         timer: None,
-        flows: Owners::new(),
-        listeners: Owners::new(),
-        endpoints: Owners::new(),
+        flows: HandleMap::new(),
+        listeners: HandleMap::new(),
+        endpoints: HandleMap::new(),
     });
     *NET.lock() = Some(net);
     sched::set_pass(pass);
@@ -177,8 +176,9 @@ pub fn drain() {
     const PATIENCE_NS: u64 = 2_000_000_000;
     const STEP_NS: u64 = 2_000_000;
     let until = time::now_ns() + PATIENCE_NS;
-    let has_unsent =
-        |net: &Net| net.stack.tcp_has_unacknowledged() || net.flows.iter().any(|socket| socket.has_unsent());
+    let has_unsent = |net: &Net| {
+        net.stack.tcp_has_unacknowledged() || net.flows.values().any(|socket| socket.has_unsent())
+    };
     while look(has_unsent) == Some(true) && time::now_ns() < until {
         sched::prepare_wait();
         sched::wait(Some(time::now_ns() + STEP_NS));
@@ -349,17 +349,17 @@ impl Net {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Tcp { flow, events } => {
-                if let Some(socket) = self.flows.get(flow) {
+                if let Some(socket) = self.flows.get(flow).cloned() {
                     socket.on_events(self, flow, events);
                 }
             }
             Event::Accept { listener } => {
-                if let Some(socket) = self.listeners.get(listener) {
+                if let Some(socket) = self.listeners.get(listener).cloned() {
                     socket.on_accept(self);
                 }
             }
             Event::Udp { socket } => {
-                if let Some(endpoint) = self.endpoints.get(socket) {
+                if let Some(endpoint) = self.endpoints.get(socket).cloned() {
                     endpoint.on_event();
                 }
             }

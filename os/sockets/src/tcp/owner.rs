@@ -36,9 +36,7 @@ impl TcpSocket {
             changed |= events::OUT | events::WRNORM;
         }
         if came.has(Events::READABLE) {
-            while let Some(frame) = net.stack.tcp_receive(flow) {
-                self.receive.lock().push(frame);
-            }
+            self.receive.lock().take_from(|frames| net.stack.tcp_receive_into(flow, frames));
             changed |= events::IN | events::RDNORM;
         }
         if came.has(Events::WRITABLE) {
@@ -171,7 +169,8 @@ impl TcpSocket {
     fn give_up(&self, net: &mut Net, flow: TcpHandle) {
         let abort = self.receive.lock().octets() > 0 || self.options.lock().common.linger == Some(0);
         if !abort && !self.send.lock().is_empty() {
-            // There is more than the flow has room for: on with it when there is.
+            // There is more than the flow has room for: on with it when there is. The peer may not let that take for ever.
+            net.stack.tcp_orphan(flow, pass::now());
             return;
         }
         if abort {

@@ -28,9 +28,9 @@ impl ReceiveQueue {
         self.ended || self.shut
     }
 
-    pub(super) fn push(&mut self, frame: Frame) {
-        self.octets += frame.len();
-        self.frames.push_back(frame);
+    /// Lets `take` put frames at the end; it says how many octets these are.
+    pub(super) fn take_from(&mut self, take: impl FnOnce(&mut VecDeque<Frame>) -> usize) {
+        self.octets += take(&mut self.frames);
     }
 
     /// The next octets, at most `most`.
@@ -220,8 +220,11 @@ mod tests {
     fn reads_of_any_length() {
         let pool = pool();
         let mut queue = ReceiveQueue::default();
-        queue.push(frame(pool, 8, b"abcdef"));
-        queue.push(frame(pool, 8, b"gh"));
+        queue.take_from(|frames| {
+            frames.push_back(frame(pool, 8, b"abcdef"));
+            frames.push_back(frame(pool, 8, b"gh"));
+            8
+        });
         assert_eq!(queue.pop(4).unwrap().unwrap().head(), b"abcd");
         assert_eq!(queue.octets(), 4);
         let mut rest = queue.pop(4).unwrap().unwrap();

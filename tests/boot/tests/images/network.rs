@@ -137,11 +137,10 @@ fn nobody_answers_dhcp() {
 #[test]
 fn an_address_in_use_is_named() {
     // The host's, on QEMU's user network.
-    let ended = Boot::new(&Image::program("upload"))
+    let ended = Boot::new(&Image::program("loopback"))
         .network(Network::User(Vec::new()))
         .settings("net.eth0=10.0.2.2/24,probe=fast")
-        .args(&["10.0.2.3:53", "1"])
-        .run();
+        .expect(0);
     assert!(ended.console.contains("10.0.2.2 is in use by"), "{}", ended.console);
 }
 

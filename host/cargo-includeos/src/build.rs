@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use abi::attached::Kind;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, Message, TargetKind};
 
+use crate::attach::attach;
 use crate::cli::Selection;
 use crate::kernel_object::{self, write_whole};
 use crate::project::{Program, Project};
@@ -89,7 +91,7 @@ impl<'a> Builder<'a> {
         let mut flags = rustflags::of_user(&project.config, &env, &|| toolchain::cfgs(&mut rustc()))?;
         let linker = rustflags::linker(&flags, toolchain::version(&mut rustc())?.minor);
         let object = kernel_object::place(&project.target_dir.join("includeos"))?;
-        flags.extend(rustflags::of_image(&object, linker));
+        flags.extend(rustflags::of_image(&object, linker, &project.services(selection)?));
         Ok(Self { project, selection, profile, rustflags: rustflags::encode(&flags) })
     }
 
@@ -244,6 +246,11 @@ impl<'a> Builder<'a> {
             bail!("{}: another kernel is linked than this tool's; remedy: `cargo clean`", linked.display());
         }
         let small = image::strip(&elf).with_context(|| format!("{}: cannot strip it", linked.display()))?;
+        let settings = self.project.manifest(&artifact.package_id)?.settings.to_string();
+        let parts = [(Kind::Settings, settings.as_bytes())];
+        let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();
+        let small = attach(small, &parts)?;
+        let load_end = image::load_end(&small)?;
         let mut path = self.project.target_dir.join("includeos").join(profile_dir(self.profile));
         if artifact.target.kind.contains(&TargetKind::Example) {
             path.push("examples");
@@ -260,7 +267,7 @@ impl<'a> Builder<'a> {
             path,
             with_symbols: linked,
             len: small.len() as u64,
-            load_end: image::load_end(&elf)?,
+            load_end,
             crate_name: artifact.target.name.replace('-', "_"),
             crates: crates.to_vec(),
         })

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{Metadata, Package, Target, TargetKind};
+use cargo_metadata::{Metadata, Package, PackageId, Target, TargetKind};
 use toml::{Table, Value};
 
 use crate::cli::Selection;
 use crate::config::Config;
+use crate::manifest::{Manifest, Service};
 use crate::rustflags::env_name;
 use crate::toolchain;
 
@@ -98,6 +99,24 @@ impl Project {
         }
     }
 
+    /// What the package of a built program says of its image.
+    pub fn manifest(&self, package: &PackageId) -> Result<Manifest> {
+        let package = self.metadata.packages.iter().find(|known| known.id == *package);
+        package.map_or_else(|| Ok(Manifest::default()), of_package)
+    }
+
+    /// Services that the selected packages ask for.
+    pub fn services(&self, selection: &Selection) -> Result<Vec<Service>> {
+        let manifests = self.packages(selection)?.into_iter().map(of_package).collect::<Result<Vec<_>>>()?;
+        let mut services: Vec<Service> = Vec::new();
+        for service in manifests.into_iter().flat_map(|manifest| manifest.services) {
+            if !services.contains(&service) {
+                services.push(service);
+            }
+        }
+        Ok(services)
+    }
+
     fn packages(&self, selection: &Selection) -> Result<Vec<&Package>> {
         let Some(name) = &selection.package else { return Ok(self.metadata.workspace_default_packages()) };
         let members = self.metadata.workspace_packages();
@@ -121,6 +140,10 @@ impl Project {
         let env = |name: &str| std::env::var_os(name).is_some();
         Ok(missing_debug(profile, &manifest, &self.config, &env))
     }
+}
+
+fn of_package(package: &Package) -> Result<Manifest> {
+    Manifest::read(&package.metadata).with_context(|| package.manifest_path.to_string())
 }
 
 fn missing_debug(

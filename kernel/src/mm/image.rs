@@ -1,5 +1,6 @@
 //! The image itself: program and kernel in one ELF file, loaded where it was linked.
 
+use abi::attached::PF_ATTACHED;
 use abi::boot_info::PhysRange;
 
 use alloc::vec::Vec;
@@ -95,6 +96,16 @@ pub fn info() -> ImageInfo {
     ImageInfo { entry: header().entry, phdr, phnum: header().phnum.into() }
 }
 
+/// What the tool attached to the image ([`abi::attached`]). `None`: nothing.
+pub fn attached() -> Option<&'static [u8]> {
+    let segment = segments().find(|s| s.flags & PF_ATTACHED != 0)?;
+    // SAFETY: the monitor loaded the segment where its header says; nobody writes to it (`holds_closed`). The page is the
+    // program's, so the kernel goes there by its own map.
+    Some(unsafe {
+        core::slice::from_raw_parts(direct::of_image(segment.vaddr as *const u8), segment.memsz as usize)
+    })
+}
+
 /// The pages the image occupies: virtual and physical addresses are the same.
 pub fn range() -> PhysRange {
     let start = segments().map(|s| s.vaddr).min().unwrap_or(0) & !(PAGE_SIZE - 1);
@@ -122,10 +133,14 @@ pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
     overlaps(text) || overlaps(rodata) || overlaps(data) || overlaps(bss)
 }
 
-/// Whether any of `range` is not the program's to change: the kernel's own memory, or the page that the vDSO reads.
+/// Whether any of `range` is not the program's to change: the kernel's own memory, the page that the vDSO reads, or what the tool
+/// attached.
 pub fn holds_closed(range: core::ops::Range<u64>) -> bool {
     let data = vdso::data_address();
-    range.start < data + PAGE_SIZE && data < range.end || holds_kernel(range)
+    let overlaps = |start: u64, end: u64| range.start < end && start < range.end;
+    overlaps(data, data + PAGE_SIZE)
+        || segments().any(|s| s.flags & PF_ATTACHED != 0 && overlaps(s.vaddr, s.vaddr + s.memsz))
+        || holds_kernel(range)
 }
 
 /// Whether the kernel's sections have pages of their own. GNU ld, other than lld, drops the empty sections that see to it.

@@ -28,6 +28,8 @@ pub enum Kind {
 
 /// Flags of sends and receives (send(2), recv(2)).
 pub mod flags {
+    /// Urgent data.
+    pub const OOB: u32 = 0x1;
     /// Data stays in the queue.
     pub const PEEK: u32 = 0x2;
     /// What did not fit is counted in the result.
@@ -36,10 +38,14 @@ pub mod flags {
     pub const DONTWAIT: u32 = 0x40;
     /// Wait for all of it.
     pub const WAITALL: u32 = 0x100;
+    /// What the network said about what was sent.
+    pub const ERRQUEUE: u32 = 0x2000;
     /// No signal for a broken connection.
     pub const NOSIGNAL: u32 = 0x4000;
     /// More is coming.
     pub const MORE: u32 = 0x8000;
+    /// Connect and send at once.
+    pub const FASTOPEN: u32 = 0x2000_0000;
 }
 
 /// What a receive gave.

@@ -4,6 +4,7 @@ use abi::attached::PF_ATTACHED;
 use abi::boot_info::PhysRange;
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use sync::Once;
 
@@ -77,9 +78,11 @@ fn program_headers() -> &'static [ProgramHeader] {
 /// boot: those in the image are in a page that it may make writable.
 static SEGMENTS: Once<Vec<ProgramHeader>> = Once::new();
 
-/// Copies the headers, as soon as there is memory for it.
+/// Copies the headers, as soon as there is memory for it, and keeps where the kernel's sections end.
 pub(super) fn keep_segments() {
     let _ = SEGMENTS.set(program_headers().to_vec());
+    let end = kernel_sections().into_iter().map(|(_, stop)| stop).max();
+    KERNEL_END.store(end.unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 fn segments() -> impl Iterator<Item = &'static ProgramHeader> {
@@ -115,9 +118,16 @@ pub fn is_code(address: u64) -> bool {
     segments().any(|s| s.flags & 1 != 0 && (s.vaddr..s.vaddr + s.memsz).contains(&address))
 }
 
+/// First address above the kernel's own sections, as [`keep_segments`] found it.
+static KERNEL_END: AtomicU64 = AtomicU64::new(u64::MAX);
+
 /// Whether any of `range` is the kernel's own memory: its code, constants and data inside the image.
 pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
-    // Spelled out, as every copy to and from the program asks: the compiler would make a table of it.
+    // Every copy to and from the program asks, mostly for its heap and stacks, which are above the image.
+    if range.start >= KERNEL_END.load(Ordering::Relaxed) {
+        return false;
+    }
+    // Spelled out: the compiler would make a table of it.
     let [text, rodata, data, bss] = kernel_sections();
     let overlaps = |(start, stop)| range.start < stop && start < range.end;
     overlaps(text) || overlaps(rodata) || overlaps(data) || overlaps(bss)

@@ -122,7 +122,7 @@ pub fn spawn(
     name: [u8; 16],
     copy_fpu: bool,
 ) -> Result<Arc<Thread>, NoMemory> {
-    let thread = prepare_spawn(frame, fs_base, name, copy_fpu)?;
+    let thread = prepare_spawn(&frame, fs_base, name, copy_fpu)?;
     start(&thread);
     Ok(thread)
 }
@@ -132,7 +132,7 @@ pub fn spawn(
 /// # Errors
 /// [`NoMemory`].
 pub fn prepare_spawn(
-    frame: TrapFrame,
+    frame: &TrapFrame,
     fs_base: u64,
     name: [u8; 16],
     copy_fpu: bool,
@@ -146,7 +146,7 @@ pub fn prepare_spawn(
 }
 
 fn prepare_reserved(
-    frame: TrapFrame,
+    frame: &TrapFrame,
     fs_base: u64,
     name: [u8; 16],
     copy_fpu: bool,

@@ -29,4 +29,4 @@ pub use once::Once;
 pub use pending::{PendingWork, Vectors};
 pub use spin::{SpinGuard, SpinLock};
 pub use timer_queue::{TimerKey, TimerQueue};
-pub use wait_list::{Requeued, WaitList};
+pub use wait_list::{Requeued, WaitList, Waiters};

@@ -459,89 +459,151 @@ fn changed_parameters_reach_a_thread_wherever_it_goes() {
     });
 }
 
-type Waiters = WaitList<u32, (Arc<Park>, WaitNumber)>;
+type List = WaitList<u32, (Arc<Park>, WaitNumber)>;
 
-fn ends_wait((park, number): &(Arc<Park>, WaitNumber)) -> bool {
-    park.wake(Some(*number), Wake::Woken) != Found::NotWaiting
+fn end_wait((park, number): &(Arc<Park>, WaitNumber)) {
+    // No model here lets the thread be parked.
+    assert_ne!(park.wake(Some(*number), Wake::Woken), Found::Parked);
 }
 
 fn still_waits((park, number): &(Arc<Park>, WaitNumber)) -> bool {
     park.is_waiting(*number)
 }
 
-/// Why nobody entered: the word had another value.
-#[derive(Debug)]
-struct Changed;
-
-impl From<std::collections::TryReserveError> for Changed {
-    fn from(error: std::collections::TryReserveError) -> Self {
-        panic!("{error}")
+/// Enters the list at key 0, as a futex does under the list's lock, if `look` finds 0.
+fn enter(list: &List, park: &Arc<Park>, look: impl FnOnce() -> u64) -> Option<WaitNumber> {
+    let mut waiters = list.lock();
+    waiters.reserve().unwrap();
+    if look() != 0 {
+        return None;
     }
+    let number = park.announce();
+    waiters.enter(0, (park.clone(), number));
+    Some(number)
 }
 
 /// Two lists, with a thread that waits at key 0 of the first.
-fn lists_with_a_waiter() -> (Arc<[Waiters; 2]>, Arc<Park>, WaitNumber) {
-    let (lists, park) = (Arc::new([WaitList::new(), WaitList::new()]), Arc::new(Park::new()));
-    let number = lists[0].enter(0, || {
-        let number = park.announce();
-        Ok::<_, Changed>(((park.clone(), number), number))
-    });
+fn lists_with_a_waiter() -> (Arc<[List; 2]>, Arc<Park>, WaitNumber) {
+    let (lists, park) = (Arc::new([List::new(), List::new()]), Arc::new(Park::new()));
+    let number = enter(&lists[0], &park, || 0);
     (lists, park, number.unwrap())
 }
 
-fn requeue(lists: &[Waiters; 2], from: usize, to: usize) {
+fn requeue(lists: &[List; 2], from: usize, to: usize, waits: impl Fn(&(Arc<Park>, WaitNumber)) -> bool) {
     let max = Requeued { woken: 0, moved: 1 };
-    let keys = (from as u32, to as u32);
-    let check = || Ok::<_, Changed>(());
-    lists[from].requeue(keys.0, (&lists[to], keys.1), max, check, ends_wait, still_waits).unwrap();
+    let moved = lists[from]
+        .with_both(&lists[to], |waiters, other| {
+            waiters.requeue(from as u32, other, to as u32, max, end_wait, waits)
+        })
+        .unwrap();
+    assert_eq!(moved.woken, 0);
+}
+
+fn wake(lists: &[List; 2], at: usize) -> usize {
+    lists[at].lock().wake(at as u32, 1, |_| true, end_wait)
+}
+
+/// A waiter for a word that another thread changes; `look_first`: it looks before it closes the lock, against rule 1.
+fn wait_for_a_change(look_first: bool) {
+    let shared = Arc::new((List::new(), AtomicU64::new(0)));
+    let changes = on_other_cpu(&shared, |(list, word)| {
+        word.store(1, Ordering::Relaxed);
+        list.lock().wake(0, 1, |_| true, end_wait)
+    });
+    let (list, word) = &*shared;
+    let park = Arc::new(Park::new());
+    let look = || word.load(Ordering::Relaxed);
+    let entered = if look_first {
+        let seen = look();
+        enter(list, &park, || seen)
+    } else {
+        enter(list, &park, look)
+    };
+    let woken = changes.join().unwrap();
+    assert!(!entered.is_some_and(|number| park.is_waiting(number)), "it sleeps on a word that has changed");
+    assert_eq!(entered.is_some(), woken == 1);
 }
 
 #[test]
 fn a_waiter_sees_the_change_or_is_woken() {
-    check(None, || {
-        let shared = Arc::new((Waiters::new(), AtomicU64::new(0)));
-        let changes = on_other_cpu(&shared, |(list, word)| {
-            word.store(1, Ordering::Relaxed);
-            list.wake(0, 1, |_| true, ends_wait)
-        });
-        let (list, word) = &*shared;
-        let park = Arc::new(Park::new());
-        let entered = list.enter(0, || match word.load(Ordering::Relaxed) {
-            0 => {
-                let number = park.announce();
-                Ok(((park.clone(), number), number))
-            }
-            _ => Err(Changed),
-        });
-        let woken = changes.join().unwrap();
-        assert_eq!(entered.is_ok(), woken == 1);
-        assert!(!entered.is_ok_and(|number| park.is_waiting(number)), "it sleeps on a word that has changed");
+    check(None, || wait_for_a_change(false));
+}
+
+#[test]
+#[should_panic(expected = "it sleeps on a word that has changed")]
+fn without_rule_1_a_wake_up_is_lost() {
+    check(None, || wait_for_a_change(true));
+}
+
+/// A waiter that is moved to the other list while somebody wakes in both; `one_by_one`: never under both locks, against rule 2.
+fn wake_while_it_moves(one_by_one: bool) {
+    let (lists, park, number) = lists_with_a_waiter();
+    let moves = on_other_cpu(&lists, move |lists| {
+        if !one_by_one {
+            return requeue(lists, 0, 1, still_waits);
+        }
+        let mut taken = None;
+        lists[0].lock().wake(0, 1, |_| true, |waiter| taken = Some(waiter.clone()));
+        if let Some(waiter) = taken {
+            lists[1].lock().enter(1, waiter);
+        }
     });
+    let woken = wake(&lists, 0) + wake(&lists, 1);
+    moves.join().unwrap();
+    assert_eq!(woken, 1, "it was nowhere");
+    assert!(!park.is_waiting(number));
 }
 
 #[test]
 fn a_waiter_that_is_moved_is_always_somewhere() {
-    check(None, || {
-        let (lists, park, number) = lists_with_a_waiter();
-        let moves = on_other_cpu(&lists, |lists| requeue(lists, 0, 1));
-        let wakes = [0, 1].map(|at| lists[at].wake(at as u32, 1, |_| true, ends_wait));
-        moves.join().unwrap();
-        assert_eq!(wakes.iter().sum::<usize>(), 1);
-        assert!(!park.is_waiting(number));
+    check(None, || wake_while_it_moves(false));
+}
+
+#[test]
+#[should_panic(expected = "it was nowhere")]
+fn without_rule_2_it_is_nowhere_for_a_while() {
+    check(None, || wake_while_it_moves(true));
+}
+
+/// A waiter whose deadline comes while it is moved; `is_moved_anyway`: against rule 3.
+fn leave_while_it_moves(is_moved_anyway: bool) {
+    let (lists, park, number) = lists_with_a_waiter();
+    let moves = on_other_cpu(&lists, move |lists| {
+        requeue(lists, 0, 1, |waiter| is_moved_anyway || still_waits(waiter));
     });
+    assert_eq!(park.wake(Some(number), Wake::Deadline), Found::OnCpu);
+    let is_own = |(other, _): &(Arc<Park>, WaitNumber)| Arc::ptr_eq(other, &park);
+    // The later list first: a waiter on its way there would be missed.
+    let left = lists.iter().rev().any(|list| list.lock().leave(is_own));
+    moves.join().unwrap();
+    assert!(left && !lists.iter().any(|list| list.lock().leave(|_| true)), "it was left behind");
 }
 
 #[test]
 fn a_waiter_whose_deadline_came_leaves_wherever_it_is() {
+    check(None, || leave_while_it_moves(false));
+}
+
+#[test]
+#[should_panic(expected = "it was left behind")]
+fn without_rule_3_a_waiter_is_left_behind() {
+    check(None, || leave_while_it_moves(true));
+}
+
+/// As futexes count: either the waker has woken it, or the waiter says that its time was up.
+#[test]
+fn a_wake_up_is_counted_or_the_deadline_is() {
     check(None, || {
         let (lists, park, number) = lists_with_a_waiter();
-        let moves = on_other_cpu(&lists, |lists| requeue(lists, 0, 1));
-        assert_eq!(park.wake(Some(number), Wake::Deadline), Found::OnCpu);
-        for list in lists.iter().rev() {
-            list.leave(|(other, _)| Arc::ptr_eq(other, &park));
-        }
-        moves.join().unwrap();
-        assert!(lists.iter().all(|list| !list.leave(|_| true)), "it was left behind");
+        let wakes = on_other_cpu(&lists, |lists| wake(lists, 0));
+        let expires = on_other_cpu(&park, move |park| {
+            assert_ne!(park.wake(Some(number), Wake::Deadline), Found::Parked);
+        });
+        wait_until(|| !park.is_waiting(number));
+        let is_own = |(other, _): &(Arc<Park>, WaitNumber)| Arc::ptr_eq(other, &park);
+        let timed_out = park.reason() != Wake::Woken && lists[0].lock().leave(is_own);
+        expires.join().unwrap();
+        assert_eq!(wakes.join().unwrap(), usize::from(!timed_out));
     });
 }
 
@@ -549,9 +611,9 @@ fn a_waiter_whose_deadline_came_leaves_wherever_it_is() {
 fn moves_in_both_directions_do_not_deadlock() {
     check(None, || {
         let (lists, ..) = lists_with_a_waiter();
-        let moves = on_other_cpu(&lists, |lists| requeue(lists, 0, 1));
-        requeue(&lists, 1, 0);
+        let moves = on_other_cpu(&lists, |lists| requeue(lists, 0, 1, still_waits));
+        requeue(&lists, 1, 0, still_waits);
         moves.join().unwrap();
-        assert!(lists.iter().filter(|list| list.leave(|_| true)).count() == 1);
+        assert!(lists.iter().filter(|list| list.lock().leave(|_| true)).count() == 1);
     });
 }

@@ -1,7 +1,7 @@
 //! futex(2). All futexes are private: there is one address space.
 //!
-//! Who waits stands in a bucket, found by the address; a bucket's lock covers the look at the word, too, so that a waker that
-//! changed it before cannot be missed. Under the lock the word is never paged in: where its page is missing, the lock is
+//! Who waits stands in a bucket, found by the address, a [`WaitList`]; a bucket's lock covers the look at the word, too, so that
+//! a waker that changed it before cannot be missed. Under the lock the word is never paged in: where its page is missing, the lock is
 //! opened, the page brought, and all of it done again. Waking allocates nothing.
 //!
 //! Lock order: buckets by their index, then the waits of [`pi`], then threads and run queues.
@@ -10,13 +10,11 @@ pub mod pi;
 pub mod robust;
 pub mod waitv;
 
-use alloc::vec::Vec;
-
 use kernel::mm::Access;
 use kernel::sched;
 use kernel::sched::{Waiter, Wake};
 use kernel::uaccess::{self, Fault};
-use sync::SpinLock;
+use sync::{Requeued, WaitList, Waiters};
 
 use crate::errno::{
     EAGAIN, EINVAL, ENOMEM, ENOSYS, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ETIMEDOUT, Errno, Result,
@@ -35,43 +33,30 @@ enum Kind {
     Vector(usize),
 }
 
-struct Entry {
-    address: u64,
+struct FutexWaiter {
     waiter: Waiter,
     bitset: u32,
     kind: Kind,
 }
 
-impl Entry {
+impl FutexWaiter {
     fn is_of(&self, waiter: &Waiter) -> bool {
         self.waiter.is_same_thread(waiter)
     }
-}
 
-type Bucket = Vec<Entry>;
-
-/// Who waits, first come first.
-static BUCKETS: [SpinLock<Bucket>; 64] = [const { SpinLock::new(Vec::new()) }; 64];
-
-fn bucket_index(address: u64) -> usize {
-    // Multiplicative hashing (Knuth, vol. 3 § 6.4): the top bits depend on all of the address.
-    ((address / 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
-}
-
-/// Locks the buckets of two addresses, the lower one first. `None`: the second is the first.
-fn with_buckets<R>(a: u64, b: u64, f: impl FnOnce(&mut Bucket, Option<&mut Bucket>) -> R) -> R {
-    let (a, b) = (bucket_index(a), bucket_index(b));
-    match a.cmp(&b) {
-        core::cmp::Ordering::Equal => f(&mut BUCKETS[a].lock(), None),
-        core::cmp::Ordering::Less => {
-            let mut first = BUCKETS[a].lock();
-            f(&mut first, Some(&mut BUCKETS[b].lock()))
-        }
-        core::cmp::Ordering::Greater => {
-            let mut second = BUCKETS[b].lock();
-            f(&mut BUCKETS[a].lock(), Some(&mut second))
-        }
+    fn wake(&self) {
+        sched::wake(&self.waiter);
     }
+}
+
+type Bucket = Waiters<u64, FutexWaiter>;
+
+/// Who waits, by address.
+static BUCKETS: [WaitList<u64, FutexWaiter>; 64] = [const { WaitList::new() }; 64];
+
+fn bucket(address: u64) -> &'static WaitList<u64, FutexWaiter> {
+    // Multiplicative hashing (Knuth, vol. 3 § 6.4): the top bits depend on all of the address.
+    &BUCKETS[((address / 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize]
 }
 
 /// Why a step under a lock did not come to its end.
@@ -188,28 +173,20 @@ fn absolute(timeout: u64, realtime: bool) -> core::result::Result<Option<u64>, E
 /// Puts the current thread into a bucket if the word is `expected`.
 fn enter(uaddr: u64, expected: u32, bitset: u32, kind: Kind) -> core::result::Result<Waiter, Errno> {
     retry(|| {
-        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+        let mut bucket = bucket(uaddr).lock();
         if look(uaddr)? != expected {
             return Err(EAGAIN.into());
         }
-        bucket.try_reserve(1).map_err(|_| ENOMEM)?;
+        bucket.reserve().map_err(|_| ENOMEM)?;
         let waiter = sched::prepare_wait();
-        bucket.push(Entry { address: uaddr, waiter: waiter.clone(), bitset, kind });
+        bucket.enter(uaddr, FutexWaiter { waiter: waiter.clone(), bitset, kind });
         Ok(waiter)
     })
 }
 
 /// Takes the current thread out of the buckets, wherever it was moved; false if it was in none.
 fn leave(waiter: &Waiter) -> bool {
-    let mut found = false;
-    for bucket in &BUCKETS {
-        bucket.lock().retain(|entry| {
-            let own = entry.is_of(waiter);
-            found |= own;
-            !own
-        });
-    }
-    found
+    BUCKETS.iter().any(|bucket| bucket.lock().leave(|entry| entry.is_of(waiter)))
 }
 
 fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result {
@@ -232,32 +209,24 @@ fn wait(uaddr: u64, expected: u32, bitset: u32, deadline: Option<u64>) -> Result
 
 /// Wakes up to `count` threads that wait at `uaddr` for any bit of `bitset`; returns how many.
 pub fn wake(uaddr: u64, count: u32, bitset: u32) -> u64 {
-    wake_in(&mut BUCKETS[bucket_index(uaddr)].lock(), uaddr, count, bitset)
+    wake_in(&mut bucket(uaddr).lock(), uaddr, count, bitset)
 }
 
 fn wake_in(bucket: &mut Bucket, uaddr: u64, count: u32, bitset: u32) -> u64 {
-    let mut woken = 0;
-    bucket.retain(|entry| {
-        // Linux wakes one even for a count of 0.
-        let wanted = entry.address == uaddr && entry.bitset & bitset != 0 && woken < u64::from(count.max(1));
-        if wanted {
-            sched::wake(&entry.waiter);
-            woken += 1;
-        }
-        !wanted
-    });
-    woken
+    // Linux wakes one even for a count of 0.
+    let max = count.max(1) as usize;
+    bucket.wake(uaddr, max, |entry| entry.bitset & bitset != 0, FutexWaiter::wake) as u64
 }
 
 /// Refuses an address where threads wait for a priority-inheriting futex: there a wake-up would hand nothing over.
 fn check_plain(bucket: &Bucket, uaddr: u64) -> core::result::Result<(), Errno> {
-    let plain = |entry: &Entry| entry.address != uaddr || !matches!(entry.kind, Kind::RequeuePi(_));
-    if bucket.iter().all(plain) && !pi::is_waited_for(uaddr) { Ok(()) } else { Err(EINVAL) }
+    let plain = |entry: &FutexWaiter| !matches!(entry.kind, Kind::RequeuePi(_));
+    if bucket.at(uaddr).all(plain) && !pi::is_waited_for(uaddr) { Ok(()) } else { Err(EINVAL) }
 }
 
 fn wake_call(uaddr: u64, count: u32, bitset: u32) -> Result {
     check(uaddr)?;
-    let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+    let mut bucket = bucket(uaddr).lock();
     check_plain(&bucket, uaddr)?;
     Ok(wake_in(&mut bucket, uaddr, count, bitset))
 }
@@ -313,7 +282,7 @@ fn wake_op(uaddr: u64, count: u32, count2: u32, uaddr2: u64, encoded: u32) -> Re
     check(uaddr2)?;
     let operation = WordOperation::new(encoded);
     retry(|| {
-        with_buckets(uaddr, uaddr2, |first, second| {
+        bucket(uaddr).with_both(bucket(uaddr2), |first, second| {
             check_plain(first, uaddr)?;
             check_plain(second.as_deref().unwrap_or(first), uaddr2)?;
             let old = look(uaddr2)?;
@@ -333,39 +302,20 @@ fn requeue(uaddr: u64, wake_count: u32, requeue_count: u64, uaddr2: u64, expecte
     if (wake_count as i32) < 0 || (requeue_count as i32) < 0 {
         return Err(EINVAL);
     }
-    let (wake_count, requeue_count) = (wake_count as usize, requeue_count as u32 as usize);
+    let max = Requeued { woken: wake_count as usize, moved: requeue_count as u32 as usize };
     check(uaddr)?;
     check(uaddr2)?;
     retry(|| {
-        with_buckets(uaddr, uaddr2, |from, mut to| {
+        bucket(uaddr).with_both(bucket(uaddr2), |from, to| {
             if let Some(expected) = expected
                 && look(uaddr)? != expected
             {
                 return Err(EAGAIN.into());
             }
             check_plain(from, uaddr)?;
-            let waiting = from.iter().filter(|entry| entry.address == uaddr).count();
-            let moving = waiting.saturating_sub(wake_count).min(requeue_count);
-            if let Some(to) = &mut to {
-                to.try_reserve(moving).map_err(|_| ENOMEM)?;
-            }
-            let (mut woken, mut moved, mut at) = (0, 0, 0);
-            // Those that are moved within the bucket go to its end, and are not looked at again. One whose wait is over is on
-            // its way to take itself out, from bucket to bucket (`leave`): moved behind its back it would stay for ever.
-            for _ in 0..from.len() {
-                let passed = from[at].address != uaddr || !from[at].waiter.is_waiting();
-                if passed || woken == wake_count && moved == requeue_count {
-                    at += 1;
-                } else if woken < wake_count {
-                    sched::wake(&from.remove(at).waiter);
-                    woken += 1;
-                } else {
-                    let entry = Entry { address: uaddr2, ..from.remove(at) };
-                    to.as_deref_mut().unwrap_or(from).push(entry);
-                    moved += 1;
-                }
-            }
-            Ok((woken + moved) as u64)
+            let waits = |entry: &FutexWaiter| entry.waiter.is_waiting();
+            let done = from.requeue(uaddr, to, uaddr2, max, FutexWaiter::wake, waits).map_err(|_| ENOMEM)?;
+            Ok((done.woken + done.moved) as u64)
         })
     })
 }
@@ -400,23 +350,18 @@ fn requeue_pi(uaddr: u64, wake_count: u32, requeue_count: i32, uaddr2: u64, expe
     check(uaddr)?;
     check(uaddr2)?;
     retry(|| {
-        let mut bucket = BUCKETS[bucket_index(uaddr)].lock();
+        let mut bucket = bucket(uaddr).lock();
         if look(uaddr)? != expected {
             return Err(EAGAIN.into());
         }
-        let here = |entry: &Entry| entry.address == uaddr;
-        if bucket.iter().any(|entry| here(entry) && entry.kind != Kind::RequeuePi(uaddr2)) {
+        if bucket.at(uaddr).any(|entry| entry.kind != Kind::RequeuePi(uaddr2)) {
             return Err(EINVAL.into());
         }
-        let waiters = bucket.iter().filter(|entry| here(entry)).map(|entry| &entry.waiter);
-        let mut count = pi::adopt(uaddr2, waiters.take(requeue_count.saturating_add(1)))?;
-        let result = count as u64;
-        bucket.retain(|entry| {
-            let gone = here(entry) && count > 0;
-            count -= usize::from(gone);
-            !gone
-        });
-        Ok(result)
+        let waiters = bucket.at(uaddr).map(|entry| &entry.waiter);
+        let count = pi::adopt(uaddr2, waiters.take(requeue_count.saturating_add(1)))?;
+        // They wait at the other one now, or have it.
+        bucket.wake(uaddr, count, |_| true, |_| ());
+        Ok(count as u64)
     })
 }
 

@@ -99,7 +99,7 @@ fn start(frame: &TrapFrame, request: Request) -> Result {
         child_frame.rsp = request.stack_top;
     }
     let fs_base = if request.flags & CLONE_SETTLS != 0 { request.tls } else { context::current_fs_base() };
-    let child = sched::prepare_spawn(child_frame, fs_base, parent.name(), true)?;
+    let child = sched::prepare_spawn(&child_frame, fs_base, parent.name(), true)?;
     let tid = child.tid;
     // Faults here are of no consequence, as on Linux.
     if request.flags & CLONE_PARENT_SETTID != 0 {

@@ -68,7 +68,7 @@ impl Context {
     ///
     /// # Safety
     /// The stack is mapped, empty, at least a page, and used by this thread alone.
-    pub unsafe fn new(stack_top: u64, frame: TrapFrame, fs_base: u64, fpu: FpuState) -> Self {
+    pub unsafe fn new(stack_top: u64, frame: &TrapFrame, fs_base: u64, fpu: FpuState) -> Self {
         let start: unsafe extern "C" fn() =
             if isolation::is_on() { includeos_isolated_thread_start } else { includeos_thread_start };
         let frame_at = stack_top - size_of::<TrapFrame>() as u64;
@@ -76,7 +76,7 @@ impl Context {
         let rsp = frame_at - 7 * 8;
         // SAFETY: both writes lie below `stack_top` on a stack that is this thread's alone and large enough.
         unsafe {
-            (frame_at as *mut TrapFrame).write(frame);
+            (frame_at as *mut TrapFrame).write(frame.clone());
             (rsp as *mut [u64; 7]).write([0, 0, 0, 0, 0, 0, start as usize as u64]);
         }
         Self { rsp, fpu, fs_base }

@@ -1,7 +1,7 @@
 //! `memcpy` and its kin for the kernel alone: their symbols become local when the object is made, so that the kernel
 //! never reaches libc's (which are chosen at run time and use registers the kernel does not save).
 //!
-//! Sixteen octets at a step through SSE: string instructions cost an emulated CPU far more.
+//! Through SSE: string instructions cost an emulated CPU far more.
 
 use core::arch::global_asm;
 
@@ -11,7 +11,21 @@ global_asm!(
     "memcpy:",
     "mov rax, rdi",
     ".Lforward:",
-    "cmp rdx, 16",
+    "1: cmp rdx, 64",
+    "jb 22f",
+    "movups xmm0, [rsi]",
+    "movups xmm1, [rsi + 16]",
+    "movups xmm2, [rsi + 32]",
+    "movups xmm3, [rsi + 48]",
+    "movups [rdi], xmm0",
+    "movups [rdi + 16], xmm1",
+    "movups [rdi + 32], xmm2",
+    "movups [rdi + 48], xmm3",
+    "add rsi, 64",
+    "add rdi, 64",
+    "sub rdx, 64",
+    "jmp 1b",
+    "22: cmp rdx, 16",
     "jb 3f",
     "2: movups xmm0, [rsi]",
     "movups [rdi], xmm0",

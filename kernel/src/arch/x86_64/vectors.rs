@@ -114,7 +114,7 @@ pub const VECTOR_PF: u64 = 14;
 pub const VECTOR_MC: u64 = 18;
 
 /// Assembly macros `SAVE_REGISTERS` and `RESTORE_REGISTERS`: registers into and out of a [`TrapFrame`]; `rsp` is at its
-/// `vector` before and after. For the front of a `global_asm!`, guarded as in `irq`.
+/// `vector` before and after. `RESTORE_XMM`: the first part, after which `rsp` is at `r15`. For the front of a `global_asm!`, guarded as in `irq`.
 macro_rules! frame_macros {
     () => {
         ".ifndef FRAME_MACROS
@@ -128,11 +128,14 @@ macro_rules! frame_macros {
         movups [rsp + 16 * \\i], xmm\\i
         .endr
         .endm
-        .macro RESTORE_REGISTERS
+        .macro RESTORE_XMM
         .irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
         movups xmm\\i, [rsp + 16 * \\i]
         .endr
         add rsp, 256
+        .endm
+        .macro RESTORE_REGISTERS
+        RESTORE_XMM
         .irp reg, r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi
         pop \\reg
         .endr

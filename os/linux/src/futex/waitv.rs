@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use kernel::sched::{Waiter, Wake};
 use kernel::{sched, uaccess};
 
-use super::{BUCKETS, Entry, Kind, absolute, bucket_index, check, look, retry};
+use super::{BUCKETS, Bucket, FutexWaiter, Kind, absolute, bucket, check, look, retry};
 use crate::errno::{EAGAIN, EINVAL, ENOMEM, ERESTARTNOHAND, ERESTARTSYS, ETIMEDOUT, Errno, Result};
 
 /// Most addresses (`FUTEX_WAITV_MAX`).
@@ -70,15 +70,16 @@ fn enter_all(words: &[Word]) -> core::result::Result<Entered, Errno> {
     retry(|| {
         let waiter = sched::prepare_wait();
         for (index, &(address, expected)) in words.iter().enumerate() {
-            let mut bucket = BUCKETS[bucket_index(address)].lock();
+            let mut bucket = bucket(address).lock();
             let stopped = match look(address) {
                 Ok(word) if word != expected => Some(EAGAIN.into()),
-                Ok(_) if bucket.try_reserve(1).is_err() => Some(ENOMEM.into()),
+                Ok(_) if bucket.reserve().is_err() => Some(ENOMEM.into()),
                 Ok(_) => None,
                 Err(stopped) => Some(stopped),
             };
             let Some(stopped) = stopped else {
-                bucket.push(Entry { address, waiter: waiter.clone(), bitset: !0, kind: Kind::Vector(index) });
+                let kind = Kind::Vector(index);
+                bucket.enter(address, FutexWaiter { waiter: waiter.clone(), bitset: !0, kind });
                 continue;
             };
             drop(bucket);
@@ -97,7 +98,7 @@ fn leave_all(words: &[Word], waiter: &Waiter) -> Option<usize> {
     let mut woken = None;
     for (index, &(address, _)) in words.iter().enumerate() {
         // It may have been moved to another address: then it is looked for everywhere.
-        let mut found = remove(&mut BUCKETS[bucket_index(address)].lock(), waiter, index);
+        let mut found = remove(&mut bucket(address).lock(), waiter, index);
         found = found || BUCKETS.iter().any(|bucket| remove(&mut bucket.lock(), waiter, index));
         if !found {
             woken = woken.or(Some(index));
@@ -106,9 +107,6 @@ fn leave_all(words: &[Word], waiter: &Waiter) -> Option<usize> {
     woken
 }
 
-fn remove(bucket: &mut Vec<Entry>, waiter: &Waiter, index: usize) -> bool {
-    let own = |entry: &Entry| entry.kind == Kind::Vector(index) && entry.is_of(waiter);
-    let Some(at) = bucket.iter().position(own) else { return false };
-    bucket.remove(at);
-    true
+fn remove(bucket: &mut Bucket, waiter: &Waiter, index: usize) -> bool {
+    bucket.leave(|entry| entry.kind == Kind::Vector(index) && entry.is_of(waiter))
 }

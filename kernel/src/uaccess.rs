@@ -50,18 +50,8 @@ fn check(address: u64, len: usize) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`]; part of `to` may be filled.
 pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
-    check(from, to.len())?;
-    let mut done = 0;
-    loop {
-        let rest = &mut to[done..];
-        // SAFETY: `rest` is the kernel's side; the other was checked to be in the program's half.
-        let left = unsafe { uaccess::copy(rest.as_mut_ptr(), (from + done as u64) as *const u8, rest.len()) };
-        done = to.len() - left;
-        if left == 0 {
-            return Ok(());
-        }
-        page_in_fault(Access::Read)?;
-    }
+    // SAFETY: `to` is ours to write.
+    unsafe { read_raw(from, to.as_mut_ptr(), to.len()) }
 }
 
 /// Copies octets to program memory.
@@ -69,13 +59,47 @@ pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`]; some of the octets may have been written.
 pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
-    check(to, from.len())?;
+    // SAFETY: `from` may be read.
+    unsafe { write_raw(to, from.as_ptr(), from.len()) }
+}
+
+/// Copies octets from program memory to where others may write, too.
+///
+/// # Errors
+/// As of [`read_bytes`].
+///
+/// # Safety
+/// `to` is the kernel's memory and may be written, as far as `len`; no reference to it is used meanwhile that says otherwise.
+pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> Result<(), Fault> {
+    check(from, len)?;
     let mut done = 0;
     loop {
-        let rest = &from[done..];
-        // SAFETY: as in `read_bytes`, the other way round.
-        let left = unsafe { uaccess::copy((to + done as u64) as *mut u8, rest.as_ptr(), rest.len()) };
-        done = from.len() - left;
+        // SAFETY: the kernel's side is the caller's promise; the other was checked to be in the program's half.
+        let left =
+            unsafe { uaccess::copy(to.wrapping_add(done), (from + done as u64) as *const u8, len - done) };
+        done = len - left;
+        if left == 0 {
+            return Ok(());
+        }
+        page_in_fault(Access::Read)?;
+    }
+}
+
+/// Copies octets to program memory from where others may write, too.
+///
+/// # Errors
+/// As of [`write_bytes`].
+///
+/// # Safety
+/// `from` is the kernel's memory, as far as `len`.
+pub(crate) unsafe fn write_raw(to: u64, from: *const u8, len: usize) -> Result<(), Fault> {
+    check(to, len)?;
+    let mut done = 0;
+    loop {
+        // SAFETY: as in `read_raw`, the other way round.
+        let left =
+            unsafe { uaccess::copy((to + done as u64) as *mut u8, from.wrapping_add(done), len - done) };
+        done = len - left;
         if left == 0 {
             return Ok(());
         }
@@ -168,11 +192,18 @@ pub fn page_in_word(at: u64, access: Access) -> Result<(), Fault> {
 /// # Errors
 /// `Err(None)`: no zero octet in the first `to.len()`; `Err(Some(Fault))`.
 pub fn read_cstr(from: u64, to: &mut [u8]) -> Result<usize, Option<Fault>> {
-    for (i, octet) in to.iter_mut().enumerate() {
-        *octet = read::<u8>(from.checked_add(i as u64).ok_or(Some(Fault))?).map_err(Some)?;
-        if *octet == 0 {
-            return Ok(i);
+    /// Octets that are read at once: not across the end of a page, behind which nothing may be mapped.
+    const STEP: u64 = 64;
+    let mut done = 0;
+    while done < to.len() {
+        let at = from.checked_add(done as u64).ok_or(Some(Fault))?;
+        let step = ((STEP - at % STEP) as usize).min(to.len() - done);
+        let piece = &mut to[done..done + step];
+        read_bytes(at, piece).map_err(Some)?;
+        if let Some(end) = piece.iter().position(|octet| *octet == 0) {
+            return Ok(done + end);
         }
+        done += step;
     }
     Err(None)
 }

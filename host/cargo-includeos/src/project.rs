@@ -98,6 +98,42 @@ impl Project {
         }
     }
 
+    /// The folder whose files the images carry: that of `--root`, or `root` in the metadata of the packages that are meant.
+    ///
+    /// # Errors
+    /// Packages that name different folders.
+    pub fn root(&self, selection: &Selection, program: Option<&Program>) -> Result<Option<PathBuf>> {
+        if let Some(root) = &selection.root {
+            return Ok(Some(std::env::current_dir().context("the working folder is gone")?.join(root)));
+        }
+        let packages = self.packages(selection)?;
+        let meant = packages.into_iter().filter(|package| {
+            program.map_or(has_program(package), |program| package.name.as_str() == program.package)
+        });
+        let mut roots = Vec::new();
+        for package in meant {
+            let root = match package.metadata.get("includeos").and_then(|ours| ours.get("root")) {
+                None => None,
+                Some(root) => {
+                    let text = root.as_str().with_context(|| {
+                        format!(
+                            "{}: `root` in [package.metadata.includeos] is no text",
+                            package.manifest_path
+                        )
+                    })?;
+                    Some(package.manifest_path.with_file_name(text).into_std_path_buf())
+                }
+            };
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
+        }
+        if roots.len() > 1 {
+            bail!("the packages have different trees of files; remedy: `--package NAME`, or `--root FOLDER`");
+        }
+        Ok(roots.pop().flatten())
+    }
+
     fn packages(&self, selection: &Selection) -> Result<Vec<&Package>> {
         let Some(name) = &selection.package else { return Ok(self.metadata.workspace_default_packages()) };
         let members = self.metadata.workspace_packages();
@@ -147,6 +183,11 @@ fn missing_debug(
         };
     }
     None
+}
+
+/// Whether a package has anything to make an image of.
+fn has_program(package: &Package) -> bool {
+    package.targets.iter().any(|target| target.kind.contains(&TargetKind::Bin))
 }
 
 fn program(package: &Package, target: &Target) -> Program {

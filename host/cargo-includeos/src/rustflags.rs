@@ -67,7 +67,7 @@ fn of_target(config: &Config, env: Env<'_>, cfgs: &dyn Fn() -> Result<Vec<Cfg>>)
 }
 
 /// Our flags: what makes an ordinary program an image.
-pub fn of_image(kernel_object: &Path, linker: Linker) -> Vec<String> {
+pub fn of_image(kernel_object: &Path, tree_object: &Path, linker: Linker) -> Vec<String> {
     let mut flags = vec![
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Crelocation-model=static".to_owned(),
@@ -76,6 +76,7 @@ pub fn of_image(kernel_object: &Path, linker: Linker) -> Vec<String> {
         // What Cargo builds keeps its symbols, for reports; the image made from it is stripped.
         "-Cstrip=none".to_owned(),
         format!("-Clink-arg={}", kernel_object.display()),
+        format!("-Clink-arg={}", tree_object.display()),
         // Services that nothing reaches are dropped: lld's habit, GNU ld's option.
         "-Clink-arg=-Wl,-z,start-stop-gc".to_owned(),
     ];
@@ -179,10 +180,10 @@ mod tests {
 
     #[test]
     fn ours_come_as_single_words() {
-        let flags = of_image(Path::new("/a b/kernel.o"), Linker::Lld);
+        let flags = of_image(Path::new("/a b/kernel.o"), Path::new("/a b/tree.o"), Linker::Lld);
         assert!(flags.contains(&"-Clink-arg=/a b/kernel.o".to_owned()));
         assert!(flags.iter().any(|flag| flag.contains("--image-base")));
-        let gnu = of_image(Path::new("/k.o"), Linker::Gnu);
+        let gnu = of_image(Path::new("/k.o"), Path::new("/t.o"), Linker::Gnu);
         assert!(gnu.iter().any(|flag| flag.contains("-Ttext-segment")));
         assert!(!gnu.iter().any(|flag| flag.contains("--image-base")));
         assert_eq!(encode(&flags).split('\x1f').count(), flags.len());

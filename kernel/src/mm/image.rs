@@ -121,10 +121,26 @@ pub fn kernel_has_own_pages() -> bool {
     kernel_sections().into_iter().all(|(start, stop)| aligned(start) && aligned(stop))
 }
 
+/// The packed tree of files that the image carries, if it has one: whole pages, and closed to the program.
+pub fn tree() -> Option<&'static [u8]> {
+    let (start, stop) = *kernel_sections().last()?;
+    let len = stop.checked_sub(start).filter(|len| *len > 0)?;
+    let first = direct::of_image(start as *const u8);
+    // SAFETY: the section's octets, which the linker placed in a segment that nobody writes to.
+    Some(unsafe { core::slice::from_raw_parts(first, len as usize) })
+}
+
+// Weak: without a tree there is no such section, and both are 0.
 #[cfg(includeos_metal)]
-fn kernel_sections() -> [(u64, u64); 4] {
+core::arch::global_asm!(".weak __start_inc_tree", ".weak __stop_inc_tree");
+
+/// The kernel's sections; the last one is the packed tree's.
+#[cfg(includeos_metal)]
+fn kernel_sections() -> [(u64, u64); 5] {
     // The linker defines these for output sections whose names are C identifiers.
     unsafe extern "C" {
+        static __start_inc_tree: u8;
+        static __stop_inc_tree: u8;
         static __start_ktext: u8;
         static __stop_ktext: u8;
         static __start_krodata: u8;
@@ -139,6 +155,7 @@ fn kernel_sections() -> [(u64, u64); 4] {
         ((&raw const __start_krodata) as u64, (&raw const __stop_krodata) as u64),
         ((&raw const __start_kdata) as u64, (&raw const __stop_kdata) as u64),
         ((&raw const __start_kbss) as u64, (&raw const __stop_kbss) as u64),
+        ((&raw const __start_inc_tree) as u64, (&raw const __stop_inc_tree) as u64),
     ]
 }
 

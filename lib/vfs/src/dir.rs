@@ -41,9 +41,32 @@ struct Own<S: PageSource> {
 struct Packed<S: PageSource> {
     tree: PackedTree<'static>,
     number: u32,
-    /// Entries with a node, and, without one, those that are gone.
-    touched: BTreeMap<u32, Option<Arc<Node<S>>>>,
+    /// One for each entry, from the first time on that something happens to one of them.
+    touched: Vec<Touched<S>>,
     gone: u32,
+}
+
+/// What has happened to an entry of the packed tree.
+enum Touched<S: PageSource> {
+    Nothing,
+    /// It was looked up.
+    Node(Arc<Node<S>>),
+    /// It was removed, or something else has its name (a whiteout).
+    Gone,
+}
+
+impl<S: PageSource> Packed<S> {
+    /// An entry's number among the others, and what has happened to it.
+    fn find(&mut self, name: &[u8]) -> Result<Option<(u32, &mut Touched<S>)>> {
+        let Some(number) = self.tree.lookup(self.number, name) else { return Ok(None) };
+        let children = self.tree.children(self.number);
+        if self.touched.is_empty() {
+            self.touched.try_reserve_exact(children.len()).map_err(|_| Error::NoSpace)?;
+            self.touched.resize_with(children.len(), || Touched::Nothing);
+        }
+        let touched = self.touched.get_mut((number - children.start) as usize);
+        Ok(touched.map(|touched| (number, touched)))
+    }
 }
 
 /// One entry, as getdents64(2) tells it.
@@ -65,7 +88,7 @@ impl<S: PageSource> Dir<S> {
         name: Box<[u8]>,
         packed: Option<(PackedTree<'static>, u32)>,
     ) -> Self {
-        let packed = packed.map(|(tree, number)| Packed { tree, number, touched: BTreeMap::new(), gone: 0 });
+        let packed = packed.map(|(tree, number)| Packed { tree, number, touched: Vec::new(), gone: 0 });
         Self { own: BTreeMap::new(), packed, parent, name, dead: false, mounted: None }
     }
 
@@ -87,12 +110,14 @@ impl<S: PageSource> Dir<S> {
             return Ok(Some(own.node.clone()));
         }
         let Some(packed) = &mut self.packed else { return Ok(None) };
-        let Some(number) = packed.tree.lookup(packed.number, name) else { return Ok(None) };
-        match packed.touched.get(&number) {
-            Some(touched) => Ok(touched.clone()),
-            None => {
-                let node = Node::from_packed(&this.block, &packed.tree, number, Arc::downgrade(this))?;
-                packed.touched.insert(number, Some(node.clone()));
+        let tree = packed.tree;
+        let Some((number, touched)) = packed.find(name)? else { return Ok(None) };
+        match touched {
+            Touched::Node(node) => Ok(Some(node.clone())),
+            Touched::Gone => Ok(None),
+            Touched::Nothing => {
+                let node = Node::from_packed(&this.block, &tree, number, Arc::downgrade(this))?;
+                *touched = Touched::Node(node.clone());
                 Ok(Some(node))
             }
         }
@@ -123,10 +148,12 @@ impl<S: PageSource> Dir<S> {
     }
 
     fn remove_packed(&mut self, name: &[u8]) {
+        // What is removed was looked up before, so that there is room for it.
         if let Some(packed) = &mut self.packed
-            && let Some(number) = packed.tree.lookup(packed.number, name)
-            && !matches!(packed.touched.insert(number, None), Some(None))
+            && let Ok(Some((_, touched))) = packed.find(name)
+            && !matches!(touched, Touched::Gone)
         {
+            *touched = Touched::Gone;
             packed.gone += 1;
         }
     }
@@ -156,7 +183,7 @@ impl<S: PageSource> Dir<S> {
             let children = packed.tree.children(packed.number);
             let skip = position.saturating_sub(FIRST_PACKED).min(children.len() as u64) as u32;
             for number in children.start + skip..children.end {
-                if matches!(packed.touched.get(&number), Some(None)) {
+                if matches!(packed.touched.get((number - children.start) as usize), Some(Touched::Gone)) {
                     continue;
                 }
                 let entry = packed.tree.entry(number);

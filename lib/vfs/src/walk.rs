@@ -95,7 +95,7 @@ pub fn parent<S: PageSource>(start: &Start<S>, path: &[u8]) -> Result<Parent<S>>
     let start = Start { root, at: at.clone(), resolve: start.resolve };
     let mut walk = Walk { start, at, path: path.to_vec(), next: 0, links: 0 };
     walk.enter_path()?;
-    walk.to_last()
+    walk.up_to_last()
 }
 
 impl<S: PageSource> Parent<S> {
@@ -141,7 +141,7 @@ impl<S: PageSource> Parent<S> {
                         return Err(Error::NotADirectory);
                     }
                     Some(node) => return Ok((self, Some(node))),
-                    None => self = self.walk.to_last()?,
+                    None => self = self.walk.up_to_last()?,
                 }
                 continue;
             }
@@ -169,7 +169,7 @@ impl<S: PageSource> Walk<S> {
         Ok(())
     }
 
-    fn to_last(mut self) -> Result<Parent<S>> {
+    fn up_to_last(mut self) -> Result<Parent<S>> {
         loop {
             self.skip_slashes();
             let from = self.next;

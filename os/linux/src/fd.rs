@@ -9,6 +9,7 @@ use sync::SpinLock;
 
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::files::{Node, lock};
 use crate::limits;
 use crate::readiness::Readiness;
 use crate::socket::Socket;
@@ -52,8 +53,13 @@ pub trait File: Any + Send + Sync {
         Err(ESPIPE)
     }
 
-    /// fstat(2).
+    /// fstat(2), of an object without a node.
     fn stat(&self) -> Stat;
+
+    /// What it was opened by, if that was a path.
+    fn node(&self) -> Option<&Arc<Node>> {
+        None
+    }
 
     /// ioctl(2), but for what concerns all descriptors.
     fn ioctl(&self, _op: u32, _arg: u64) -> Result {
@@ -113,6 +119,7 @@ impl Drop for Description {
         if let Some(readiness) = self.file.readiness() {
             readiness.forget_epoll(self);
         }
+        lock::forget(self);
         self.file.close();
     }
 }
@@ -190,6 +197,11 @@ pub(crate) fn close_all() {
     // Dropped one by one when the lock is open: a close may take other locks.
     let all = core::mem::take(&mut *TABLE.lock());
     drop(all);
+}
+
+/// One more than the highest descriptor there ever was.
+pub(crate) fn table_len() -> usize {
+    TABLE.lock().len()
 }
 
 /// `FD_CLOEXEC`.

@@ -18,6 +18,9 @@ const ENAMETOOLONG: u16 = 36;
 const ENOTEMPTY: u16 = 39;
 const ELOOP: u16 = 40;
 
+type Outcome = Result<(), u16>;
+type Call = fn(&Files) -> Outcome;
+
 fn some_files() -> Files {
     let files = Files::new();
     files.mkdir("dir").unwrap();
@@ -36,7 +39,7 @@ fn some_files() -> Files {
 fn paths_lead_where_linux_goes() {
     let files = some_files();
     let long = "x".repeat(256);
-    let table: &[(&str, Result<(), u16>)] = &[
+    let table: &[(&str, Outcome)] = &[
         ("", Err(ENOENT)),
         ("/", Ok(())),
         ("//", Ok(())),
@@ -86,7 +89,7 @@ fn forty_links_are_followed_and_no_more() {
 
 #[test]
 fn names_are_made_and_removed_as_on_linux() {
-    let table: &[(&str, fn(&Files) -> Result<(), u16>, Result<(), u16>)] = &[
+    let table: &[(&str, Call, Outcome)] = &[
         ("mkdir of what is there", |f| f.mkdir("file"), Err(EEXIST)),
         ("mkdir of /", |f| f.mkdir("/"), Err(EEXIST)),
         ("mkdir of .", |f| f.mkdir("dir/."), Err(EEXIST)),

@@ -2,6 +2,7 @@
 
 use alloc::string::ToString;
 
+use abi::attached;
 use abi::boot_info::BootInfo;
 use abi::cmdline::Settings;
 
@@ -54,11 +55,7 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         vectors::load_idt(true);
     }
 
-    let settings = match core::str::from_utf8(start.cmdline).map(Settings::parse) {
-        Ok(Ok(settings)) => settings,
-        Ok(Err(error)) => refuse(format_args!("{error}")),
-        Err(_) => refuse(format_args!("command line: not UTF-8")),
-    };
+    let settings = read_settings(start.cmdline);
     log::set_level(settings.log.unwrap_or_default());
     if settings.isolation.unwrap_or_default() {
         if !mm::image::kernel_has_own_pages() {
@@ -112,6 +109,22 @@ pub unsafe fn boot(start_info: u64) -> Booted {
         up_us(tsc_hz)
     );
     Booted { info, settings, features }
+}
+
+/// The machine's command line, then what the image was given when it was made.
+fn read_settings(cmdline: &[u8]) -> Settings {
+    let parse = |from: &str, text: &[u8]| match core::str::from_utf8(text).map(Settings::parse) {
+        Ok(Ok(settings)) => settings,
+        Ok(Err(error)) => refuse(format_args!("{from}{error}")),
+        Err(_) => refuse(format_args!("{from}command line: not UTF-8")),
+    };
+    let of_image =
+        mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Settings));
+    let of_machine = parse("", cmdline);
+    match of_image {
+        Some(text) => of_machine.before(parse("the image's own ", text)),
+        None => of_machine,
+    }
 }
 
 fn ram_kib(info: &BootInfo) -> u64 {

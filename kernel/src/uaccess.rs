@@ -50,8 +50,9 @@ fn check(address: u64, len: usize) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`]; part of `to` may be filled.
 pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
-    // SAFETY: `to` is ours to write.
-    unsafe { read_raw(from, to.as_mut_ptr(), to.len()) }
+    check(from, to.len())?;
+    // SAFETY: `to` is the kernel's side; the other was checked to be in the program's half.
+    unsafe { copy(to.as_mut_ptr(), from as *const u8, to.len(), Access::Read) }
 }
 
 /// Copies octets to program memory.
@@ -59,8 +60,9 @@ pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`]; some of the octets may have been written.
 pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
-    // SAFETY: `from` may be read.
-    unsafe { write_raw(to, from.as_ptr(), from.len()) }
+    check(to, from.len())?;
+    // SAFETY: as in `read_bytes`, the other way round.
+    unsafe { copy(to as *mut u8, from.as_ptr(), from.len(), Access::Write) }
 }
 
 /// Copies octets from program memory to where others may write, too.
@@ -72,17 +74,8 @@ pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
 /// `to` is the kernel's memory and may be written, as far as `len`; no reference to it is used meanwhile that says otherwise.
 pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> Result<(), Fault> {
     check(from, len)?;
-    let mut done = 0;
-    loop {
-        // SAFETY: the kernel's side is the caller's promise; the other was checked to be in the program's half.
-        let left =
-            unsafe { uaccess::copy(to.wrapping_add(done), (from + done as u64) as *const u8, len - done) };
-        done = len - left;
-        if left == 0 {
-            return Ok(());
-        }
-        page_in_fault(Access::Read)?;
-    }
+    // SAFETY: the kernel's side is the caller's promise; the other was checked to be in the program's half.
+    unsafe { copy(to, from as *const u8, len, Access::Read) }
 }
 
 /// Copies octets to program memory from where others may write, too.
@@ -94,16 +87,62 @@ pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> Result<(), 
 /// `from` is the kernel's memory, as far as `len`.
 pub(crate) unsafe fn write_raw(to: u64, from: *const u8, len: usize) -> Result<(), Fault> {
     check(to, len)?;
-    let mut done = 0;
+    // SAFETY: as in `read_raw`, the other way round.
+    unsafe { copy(to as *mut u8, from, len, Access::Write) }
+}
+
+/// Copies, bringing in what is missing on the program's side, which is accessed as `access` says.
+///
+/// # Safety
+/// As [`uaccess::copy`].
+#[inline]
+unsafe fn copy(to: *mut u8, from: *const u8, len: usize, access: Access) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    match unsafe { uaccess::copy(to, from, len) } {
+        0 => Ok(()),
+        // SAFETY: as above.
+        left => unsafe { resume_copy(to, from, len, left, access) },
+    }
+}
+
+/// Goes on with a copy that a page was missing for, `left` octets before its end.
+///
+/// # Safety
+/// As [`copy`].
+#[cold]
+#[inline(never)]
+unsafe fn resume_copy(
+    to: *mut u8,
+    from: *const u8,
+    len: usize,
+    mut left: usize,
+    access: Access,
+) -> Result<(), Fault> {
+    while left > 0 {
+        page_in_fault(access)?;
+        let done = len - left;
+        // SAFETY: the caller's promise; `done` is less than `len`.
+        left = unsafe { uaccess::copy(to.wrapping_add(done), from.wrapping_add(done), left) };
+    }
+    Ok(())
+}
+
+/// Has `step` touch a range of program memory, again each time that it gives `None` because a page is missing.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn touch<R>(
+    address: u64,
+    len: usize,
+    access: Access,
+    mut step: impl FnMut() -> Option<R>,
+) -> Result<R, Fault> {
+    check(address, len)?;
     loop {
-        // SAFETY: as in `read_raw`, the other way round.
-        let left =
-            unsafe { uaccess::copy((to + done as u64) as *mut u8, from.wrapping_add(done), len - done) };
-        done = len - left;
-        if left == 0 {
-            return Ok(());
+        if let Some(result) = step() {
+            return Ok(result);
         }
-        page_in_fault(Access::Write)?;
+        page_in_fault(access)?;
     }
 }
 

@@ -64,11 +64,12 @@ fn serve(stream: TcpStream, started: Instant) -> std::io::Result<()> {
         };
         let close = headers.to_ascii_lowercase().contains("connection: close") || path == "/stop";
         let connection = if close { "close" } else { "keep-alive" };
-        write!(
-            writer,
+        // In one write, so that it goes out as one segment.
+        let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
             body.len()
-        )?;
+        );
+        writer.write_all(answer.as_bytes())?;
         if path == "/stop" {
             writer.shutdown(std::net::Shutdown::Write)?;
             // Until the client has it.

@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use abi::attached::Kind;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, Message, TargetKind};
 
+use crate::attach::attach;
 use crate::cli::Selection;
 use crate::kernel_object::{self, write_whole};
 use crate::project::{Program, Project};
@@ -48,7 +50,7 @@ impl std::error::Error for CargoFailed {}
 /// Builds all programs that `selection` means.
 pub fn all(selection: &Selection) -> Result<Vec<Image>> {
     let project = Project::load(selection)?;
-    let images = Builder::new(&project, selection, None)?.build(None)?;
+    let images = Builder::new(&project, selection)?.build(None)?;
     if images.is_empty() {
         bail!("the project has no program to build an image of; remedy: `src/main.rs`, or `--example NAME`");
     }
@@ -59,7 +61,7 @@ pub fn all(selection: &Selection) -> Result<Vec<Image>> {
 pub fn one(selection: &Selection) -> Result<Image> {
     let project = Project::load(selection)?;
     let program = project.program(selection)?;
-    let images = Builder::new(&project, selection, Some(&program))?.build(Some(&program))?;
+    let images = Builder::new(&project, selection)?.build(Some(&program))?;
     images.into_iter().next().with_context(|| format!("Cargo built no program `{}`", program.name))
 }
 
@@ -68,8 +70,6 @@ struct Builder<'a> {
     selection: &'a Selection,
     profile: &'a str,
     rustflags: String,
-    /// The tree of files, packed; empty if there is none.
-    tree: Vec<u8>,
 }
 
 /// What Cargo reports of a build.
@@ -80,7 +80,7 @@ struct Built {
 }
 
 impl<'a> Builder<'a> {
-    fn new(project: &'a Project, selection: &'a Selection, program: Option<&Program>) -> Result<Self> {
+    fn new(project: &'a Project, selection: &'a Selection) -> Result<Self> {
         let profile = match &selection.profile {
             Some(profile) => profile,
             None if selection.release => "release",
@@ -90,18 +90,14 @@ impl<'a> Builder<'a> {
         let env = |name: &str| std::env::var(name).ok();
         let mut flags = rustflags::of_user(&project.config, &env, &|| toolchain::cfgs(&mut rustc()))?;
         let linker = rustflags::linker(&flags, toolchain::version(&mut rustc())?.minor);
-        let folder = project.target_dir.join("includeos");
-        let object = kernel_object::place(&folder)?;
-        let root = project.root(selection, program)?;
-        let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(&root))?;
-        let tree_object = tree::place(&folder, &tree)?;
-        flags.extend(rustflags::of_image(&object, &tree_object, linker));
-        Ok(Self { project, selection, profile, rustflags: rustflags::encode(&flags), tree })
+        let object = kernel_object::place(&project.target_dir.join("includeos"))?;
+        flags.extend(rustflags::of_image(&object, linker, &project.services(selection)?));
+        Ok(Self { project, selection, profile, rustflags: rustflags::encode(&flags) })
     }
 
     fn build(&self, program: Option<&Program>) -> Result<Vec<Image>> {
         let mut built = self.cargo_build(program)?;
-        // Cargo does not know the kernel object and the tree: with others it finds everything fresh.
+        // Cargo does not know the kernel object: with another one it finds everything fresh.
         let stale = built.programs.iter().filter(|artifact| self.is_stale(artifact)).collect::<Vec<_>>();
         if !stale.is_empty() {
             stale.iter().try_for_each(|artifact| self.remove(artifact))?;
@@ -198,12 +194,11 @@ impl<'a> Builder<'a> {
         Ok(cargo)
     }
 
-    /// Whether an executable that Cargo did not link now holds another kernel object or tree, or none.
+    /// Whether an executable that Cargo did not link now holds another kernel object, or none.
     fn is_stale(&self, artifact: &Artifact) -> bool {
         let Some(path) = artifact.executable.as_deref().filter(|_| artifact.fresh) else { return false };
-        let Ok(elf) = fs::read(path) else { return true };
-        let note = image::check(&elf).ok();
-        note.is_none_or(|note| note.build_id != kernel_object::BUILD_ID) || !tree::is_in(&elf, &self.tree)
+        let note = fs::read(path).ok().and_then(|elf| image::check(&elf).ok());
+        note.is_none_or(|note| note.build_id != kernel_object::BUILD_ID)
     }
 
     /// Removes an executable, so that Cargo links it again. What Cargo looks at is its hard link among the
@@ -250,10 +245,15 @@ impl<'a> Builder<'a> {
         if note.build_id != kernel_object::BUILD_ID {
             bail!("{}: another kernel is linked than this tool's; remedy: `cargo clean`", linked.display());
         }
-        if !tree::is_in(&elf, &self.tree) {
-            bail!("{}: the tree of files is not linked; remedy: `cargo clean`", linked.display());
-        }
         let small = image::strip(&elf).with_context(|| format!("{}: cannot strip it", linked.display()))?;
+        let manifest = self.project.manifest(&artifact.package_id)?;
+        let settings = manifest.settings.to_string();
+        let root = self.selection.root.as_ref().or(manifest.root.as_ref());
+        let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(root))?;
+        let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, &tree)];
+        let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();
+        let small = attach(small, &parts)?;
+        let load_end = image::load_end(&small)?;
         let mut path = self.project.target_dir.join("includeos").join(profile_dir(self.profile));
         if artifact.target.kind.contains(&TargetKind::Example) {
             path.push("examples");
@@ -270,7 +270,7 @@ impl<'a> Builder<'a> {
             path,
             with_symbols: linked,
             len: small.len() as u64,
-            load_end: image::load_end(&elf)?,
+            load_end,
             crate_name: artifact.target.name.replace('-', "_"),
             crates: crates.to_vec(),
         })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use abi::cmdline::LogLevel;
+use abi::cmdline::{LogLevel, Settings, quote};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -201,6 +201,9 @@ pub struct MachineOptions {
     /// Run the program at ring 3, apart from the kernel, which it cannot read or change
     #[arg(long)]
     pub isolation: bool,
+    /// Set something of the image, before what its project says: `net.eth0=10.0.0.2/24,gw=10.0.0.1`, `net.hostname=web1`
+    #[arg(short, long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub set: Vec<Settings>,
     /// More arguments for QEMU, separated by blanks
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub qemu: Vec<String>,
@@ -291,6 +294,18 @@ fn parse_env(text: &str) -> Result<String, String> {
             Err(_) => Err(format!("{text} is not set here; give it a value: {text}=VALUE")),
         },
     }
+}
+
+/// One word of the image's command line.
+fn parse_setting(text: &str) -> Result<Settings, String> {
+    let settings = Settings::parse(&quote(text)).map_err(|error| error.to_string())?;
+    let mut network = net::config::Config::default();
+    settings
+        .net
+        .iter()
+        .try_for_each(|word| network.set(word).map(drop))
+        .map_err(|error| error.to_string())?;
+    Ok(settings)
 }
 
 fn parse_log(text: &str) -> Result<LogLevel, String> {

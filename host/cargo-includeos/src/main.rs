@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod build;
 mod cli;
 mod config;
@@ -11,6 +12,7 @@ mod diagnosis;
 mod doctor;
 mod image;
 mod kernel_object;
+mod manifest;
 mod new;
 mod project;
 mod run;

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{Metadata, Package, Target, TargetKind};
+use cargo_metadata::{Metadata, Package, PackageId, Target, TargetKind};
 use toml::{Table, Value};
 
 use crate::cli::Selection;
 use crate::config::Config;
+use crate::manifest::{Manifest, Service};
 use crate::rustflags::env_name;
 use crate::toolchain;
 
@@ -98,40 +99,22 @@ impl Project {
         }
     }
 
-    /// The folder whose files the images carry: that of `--root`, or `root` in the metadata of the packages that are meant.
-    ///
-    /// # Errors
-    /// Packages that name different folders.
-    pub fn root(&self, selection: &Selection, program: Option<&Program>) -> Result<Option<PathBuf>> {
-        if let Some(root) = &selection.root {
-            return Ok(Some(std::env::current_dir().context("the working folder is gone")?.join(root)));
-        }
-        let packages = self.packages(selection)?;
-        let meant = packages.into_iter().filter(|package| {
-            program.map_or(has_program(package), |program| package.name.as_str() == program.package)
-        });
-        let mut roots = Vec::new();
-        for package in meant {
-            let root = match package.metadata.get("includeos").and_then(|ours| ours.get("root")) {
-                None => None,
-                Some(root) => {
-                    let text = root.as_str().with_context(|| {
-                        format!(
-                            "{}: `root` in [package.metadata.includeos] is no text",
-                            package.manifest_path
-                        )
-                    })?;
-                    Some(package.manifest_path.with_file_name(text).into_std_path_buf())
-                }
-            };
-            if !roots.contains(&root) {
-                roots.push(root);
+    /// What the package of a built program says of its image.
+    pub fn manifest(&self, package: &PackageId) -> Result<Manifest> {
+        let package = self.metadata.packages.iter().find(|known| known.id == *package);
+        package.map_or_else(|| Ok(Manifest::default()), of_package)
+    }
+
+    /// Services that the selected packages ask for.
+    pub fn services(&self, selection: &Selection) -> Result<Vec<Service>> {
+        let manifests = self.packages(selection)?.into_iter().map(of_package).collect::<Result<Vec<_>>>()?;
+        let mut services: Vec<Service> = Vec::new();
+        for service in manifests.into_iter().flat_map(|manifest| manifest.services) {
+            if !services.contains(&service) {
+                services.push(service);
             }
         }
-        if roots.len() > 1 {
-            bail!("the packages have different trees of files; remedy: `--package NAME`, or `--root FOLDER`");
-        }
-        Ok(roots.pop().flatten())
+        Ok(services)
     }
 
     fn packages(&self, selection: &Selection) -> Result<Vec<&Package>> {
@@ -159,6 +142,14 @@ impl Project {
     }
 }
 
+fn of_package(package: &Package) -> Result<Manifest> {
+    let mut manifest =
+        Manifest::read(&package.metadata).with_context(|| package.manifest_path.to_string())?;
+    // A folder is named from where the manifest is.
+    manifest.root = manifest.root.map(|root| package.manifest_path.as_std_path().with_file_name(root));
+    Ok(manifest)
+}
+
 fn missing_debug(
     profile: &str,
     manifest: &Table,
@@ -183,11 +174,6 @@ fn missing_debug(
         };
     }
     None
-}
-
-/// Whether a package has anything to make an image of.
-fn has_program(package: &Package) -> bool {
-    package.targets.iter().any(|target| target.kind.contains(&TargetKind::Bin))
 }
 
 fn program(package: &Package, target: &Target) -> Program {

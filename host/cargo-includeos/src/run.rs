@@ -80,14 +80,16 @@ fn settings(image: &Image, options: &MachineOptions, backtrace: Backtrace) -> Se
     let mut env: Vec<String> =
         options.envs.iter().filter(|env| !env.starts_with("RUST_BACKTRACE=")).cloned().collect();
     env.extend(backtrace.variables(&options.envs));
-    Settings {
+    let settings = Settings {
         argv0: image.path.file_name().map(|name| name.to_string_lossy().into_owned()),
         env,
         log: options.log,
         isolation: options.isolation.then_some(true),
         args: options.args.clone(),
         ..Settings::default()
-    }
+    };
+    // Of the same setting the later one counts.
+    options.set.iter().fold(settings, |settings, set| set.clone().before(settings))
 }
 
 /// What happens to the backtraces of panics.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use cargo_platform::{Cfg, Platform};
 
 use crate::config::{Config, words};
+use crate::manifest::Service;
 
 /// The target every image is built for.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -66,8 +67,8 @@ fn of_target(config: &Config, env: Env<'_>, cfgs: &dyn Fn() -> Result<Vec<Cfg>>)
     Ok(flags)
 }
 
-/// Our flags: what makes an ordinary program an image.
-pub fn of_image(kernel_object: &Path, tree_object: &Path, linker: Linker) -> Vec<String> {
+/// Our flags: what makes an ordinary program an image, with these services whether it uses them or not.
+pub fn of_image(kernel_object: &Path, linker: Linker, services: &[Service]) -> Vec<String> {
     let mut flags = vec![
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Crelocation-model=static".to_owned(),
@@ -76,10 +77,10 @@ pub fn of_image(kernel_object: &Path, tree_object: &Path, linker: Linker) -> Vec
         // What Cargo builds keeps its symbols, for reports; the image made from it is stripped.
         "-Cstrip=none".to_owned(),
         format!("-Clink-arg={}", kernel_object.display()),
-        format!("-Clink-arg={}", tree_object.display()),
         // Services that nothing reaches are dropped: lld's habit, GNU ld's option.
         "-Clink-arg=-Wl,-z,start-stop-gc".to_owned(),
     ];
+    flags.extend(services.iter().map(|service| format!("-Clink-arg=-Wl,-u,{}", service.symbol())));
     match linker {
         Linker::Lld => flags.push(format!("-Clink-arg=-Wl,--image-base={IMAGE_BASE}")),
         Linker::Gnu => flags.push(format!("-Clink-arg=-Wl,-Ttext-segment={IMAGE_BASE}")),
@@ -180,10 +181,11 @@ mod tests {
 
     #[test]
     fn ours_come_as_single_words() {
-        let flags = of_image(Path::new("/a b/kernel.o"), Path::new("/a b/tree.o"), Linker::Lld);
+        let flags = of_image(Path::new("/a b/kernel.o"), Linker::Lld, &[Service::Net]);
+        assert!(flags.contains(&"-Clink-arg=-Wl,-u,includeos_net".to_owned()));
         assert!(flags.contains(&"-Clink-arg=/a b/kernel.o".to_owned()));
         assert!(flags.iter().any(|flag| flag.contains("--image-base")));
-        let gnu = of_image(Path::new("/k.o"), Path::new("/t.o"), Linker::Gnu);
+        let gnu = of_image(Path::new("/k.o"), Linker::Gnu, &[]);
         assert!(gnu.iter().any(|flag| flag.contains("-Ttext-segment")));
         assert!(!gnu.iter().any(|flag| flag.contains("--image-base")));
         assert_eq!(encode(&flags).split('\x1f').count(), flags.len());

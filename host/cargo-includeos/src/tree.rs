@@ -1,24 +1,13 @@
-//! The tree of files that an image carries: a folder of the project, packed, as an object that is linked in.
-//!
-//! Cargo knows nothing of what is in the folder. The object's path is always the same, so that only what is linked changes with it,
-//! and [`is_in`] tells whether a program has the tree that it should have.
+//! The tree of files that an image carries: a folder of the project, packed.
 
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use object::elf::{SHF_ALLOC, SHF_GNU_RETAIN, SHT_PROGBITS};
-use object::write::Object;
-use object::{Architecture, BinaryFormat, Endianness, Object as _, ObjectSection, SectionFlags, SectionKind};
 use vfs::pack::{Directory, Packable, pack};
 use vfs::{PackedTree, Time};
-
-use crate::kernel_object::write_whole;
-
-/// The section that the kernel looks for.
-const SECTION: &str = "inc_tree";
 
 /// Packs a folder.
 ///
@@ -75,37 +64,6 @@ fn time(data: &fs::Metadata) -> Time {
     Time { sec: data.mtime(), nsec: data.mtime_nsec() as u32 }
 }
 
-/// Lays the object with a tree, which may be none, into `folder` and returns its path. A file of the same content is left alone.
-pub fn place(folder: &Path, tree: &[u8]) -> Result<PathBuf> {
-    let path = folder.join("tree.o");
-    let octets = object(tree)?;
-    if !fs::read(&path).is_ok_and(|there| there == octets) {
-        write_whole(&path, &octets).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(path)
-}
-
-/// A relocatable object with the tree in a section of its own, which no linker drops.
-fn object(tree: &[u8]) -> Result<Vec<u8>> {
-    let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
-    // Without it GNU ld would make stacks executable.
-    object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Other);
-    if !tree.is_empty() {
-        let section = object.add_section(Vec::new(), SECTION.into(), SectionKind::ReadOnlyData);
-        object.append_section_data(section, tree, vfs::PAGE_SIZE as u64);
-        object.section_mut(section).flags =
-            SectionFlags::Elf { sh_type: SHT_PROGBITS, sh_flags: SHF_ALLOC | SHF_GNU_RETAIN };
-    }
-    object.write().context("cannot make the object with the tree of files")
-}
-
-/// Whether a linked program has this tree, or, if it is none, has none.
-pub fn is_in(elf: &[u8], tree: &[u8]) -> bool {
-    let Ok(file) = object::File::parse(elf) else { return false };
-    let there = file.section_by_name(SECTION).and_then(|section| section.data().ok()).unwrap_or_default();
-    there == tree
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,16 +93,5 @@ mod tests {
         assert!(error.contains("socket is neither"), "{error}");
         let error = of_folder(&folder.path().join("none")).unwrap_err().to_string();
         assert!(error.contains("none is no folder"), "{error}");
-    }
-
-    #[test]
-    fn the_tree_of_an_object_is_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a"), "x").unwrap();
-        let tree = of_folder(folder.path()).unwrap();
-        let with = object(&tree).unwrap();
-        assert!(is_in(&with, &tree) && !is_in(&with, &[]));
-        let without = object(&[]).unwrap();
-        assert!(is_in(&without, &[]) && !is_in(&without, &tree));
     }
 }

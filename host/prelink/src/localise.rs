@@ -15,11 +15,9 @@ const HOOKS: [&str; 2] = ["socket", "includeos_net"];
 
 /// What the object may refer to: all of it is defined by the linker, but for what a hook, which is libc's code in all but its
 /// author, needs of libc.
-const UNDEFINED: [&str; 15] = [
+const UNDEFINED: [&str; 13] = [
     "__start_inc_services",
     "__stop_inc_services",
-    "__start_inc_tree",
-    "__stop_inc_tree",
     "__errno_location",
     "_end",
     "__ehdr_start",

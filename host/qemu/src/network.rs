@@ -7,6 +7,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use abi::cmdline::VirtioMmio;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::error::Error;
 use crate::machine::Machine;
@@ -109,12 +111,16 @@ impl Plan<'_> {
             Network::User(forwards) => {
                 forwards.iter().try_for_each(|forward| forward.check().map_err(|e| Error::Port(*forward, e)))
             }
-            Network::Tap(name) if name.contains('/') || !Path::new("/sys/class/net").join(name).exists() => {
-                Err(Error::NoTap(name.clone()))
-            }
+            Network::Tap(name) if !is_interface(name) => Err(Error::NoTap(name.clone())),
             Network::Tap(_) => Ok(()),
         }
     }
+}
+
+/// Whether there is such an interface in this process's network namespace. (/sys may show another one's.)
+fn is_interface(name: &str) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    socket.and_then(|socket| name_to_index(socket, name)).is_ok()
 }
 
 /// A value of a QEMU option: a comma is written twice.

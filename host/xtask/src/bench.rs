@@ -4,6 +4,7 @@ mod boot;
 mod counts;
 mod cpio;
 mod hello;
+mod http;
 mod linux;
 mod memory;
 mod micro;
@@ -33,6 +34,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Http(http::Http),
     Micro(micro::Micro),
     Scaling(scaling::Scaling),
     SoakBoot(soak::SoakBoot),
@@ -46,6 +48,7 @@ impl Bench {
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
+            Command::Http(command) => command.run(),
             Command::Micro(command) => command.run(),
             Command::Scaling(command) => command.run(),
             Command::SoakBoot(command) => command.run(),

@@ -41,6 +41,13 @@ pub fn ensure() -> Result<()> {
     install(&Missing::find(false), Talk::Brief).map(drop)
 }
 
+/// Makes sure that the machine has commands that only a few of our own need: each with its Debian package.
+pub fn ensure_commands(commands: &[(&str, &'static str)]) -> Result<()> {
+    let packages =
+        commands.iter().filter(|(command, _)| !has(command)).map(|(_, package)| *package).collect();
+    install(&Missing { packages, ..Missing::default() }, Talk::Brief).map(drop)
+}
+
 /// What there is to do.
 #[derive(Debug, Default)]
 struct Missing {

@@ -1,5 +1,6 @@
 //! The image itself: program and kernel in one ELF file, loaded where it was linked.
 
+use abi::attached::PF_ATTACHED;
 use abi::boot_info::PhysRange;
 
 use alloc::vec::Vec;
@@ -92,6 +93,16 @@ pub fn info() -> ImageInfo {
     ImageInfo { entry: header().entry, phdr, phnum: header().phnum.into() }
 }
 
+/// What the tool attached to the image ([`abi::attached`]). `None`: nothing.
+pub fn attached() -> Option<&'static [u8]> {
+    let segment = segments().find(|s| s.flags & PF_ATTACHED != 0)?;
+    // SAFETY: the monitor loaded the segment where its header says; nobody writes to it (`holds_closed`). The page is the
+    // program's, so the kernel goes there by its own map.
+    Some(unsafe {
+        core::slice::from_raw_parts(direct::of_image(segment.vaddr as *const u8), segment.memsz as usize)
+    })
+}
+
 /// The pages the image occupies: virtual and physical addresses are the same.
 pub fn range() -> PhysRange {
     let start = segments().map(|s| s.vaddr).min().unwrap_or(0) & !(PAGE_SIZE - 1);
@@ -106,13 +117,20 @@ pub fn is_code(address: u64) -> bool {
 
 /// Whether any of `range` is the kernel's own memory: its code, constants and data inside the image.
 pub fn holds_kernel(range: core::ops::Range<u64>) -> bool {
-    kernel_sections().into_iter().any(|(start, stop)| range.start < stop && start < range.end)
+    // Spelled out, as every copy to and from the program asks: the compiler would make a table of it.
+    let [text, rodata, data, bss] = kernel_sections();
+    let overlaps = |(start, stop)| range.start < stop && start < range.end;
+    overlaps(text) || overlaps(rodata) || overlaps(data) || overlaps(bss)
 }
 
-/// Whether any of `range` is not the program's to change: the kernel's own memory, or the page that the vDSO reads.
+/// Whether any of `range` is not the program's to change: the kernel's own memory, the page that the vDSO reads, or what the tool
+/// attached.
 pub fn holds_closed(range: core::ops::Range<u64>) -> bool {
     let data = vdso::data_address();
-    range.start < data + PAGE_SIZE && data < range.end || holds_kernel(range)
+    let overlaps = |start: u64, end: u64| range.start < end && start < range.end;
+    overlaps(data, data + PAGE_SIZE)
+        || segments().any(|s| s.flags & PF_ATTACHED != 0 && overlaps(s.vaddr, s.vaddr + s.memsz))
+        || holds_kernel(range)
 }
 
 /// Whether the kernel's sections have pages of their own. GNU ld, other than lld, drops the empty sections that see to it.
@@ -121,26 +139,10 @@ pub fn kernel_has_own_pages() -> bool {
     kernel_sections().into_iter().all(|(start, stop)| aligned(start) && aligned(stop))
 }
 
-/// The packed tree of files that the image carries, if it has one: whole pages, and closed to the program.
-pub fn tree() -> Option<&'static [u8]> {
-    let (start, stop) = *kernel_sections().last()?;
-    let len = stop.checked_sub(start).filter(|len| *len > 0)?;
-    let first = direct::of_image(start as *const u8);
-    // SAFETY: the section's octets, which the linker placed in a segment that nobody writes to.
-    Some(unsafe { core::slice::from_raw_parts(first, len as usize) })
-}
-
-// Weak: without a tree there is no such section, and both are 0.
 #[cfg(includeos_metal)]
-core::arch::global_asm!(".weak __start_inc_tree", ".weak __stop_inc_tree");
-
-/// The kernel's sections; the last one is the packed tree's.
-#[cfg(includeos_metal)]
-fn kernel_sections() -> [(u64, u64); 5] {
+fn kernel_sections() -> [(u64, u64); 4] {
     // The linker defines these for output sections whose names are C identifiers.
     unsafe extern "C" {
-        static __start_inc_tree: u8;
-        static __stop_inc_tree: u8;
         static __start_ktext: u8;
         static __stop_ktext: u8;
         static __start_krodata: u8;
@@ -155,13 +157,12 @@ fn kernel_sections() -> [(u64, u64); 5] {
         ((&raw const __start_krodata) as u64, (&raw const __stop_krodata) as u64),
         ((&raw const __start_kdata) as u64, (&raw const __stop_kdata) as u64),
         ((&raw const __start_kbss) as u64, (&raw const __stop_kbss) as u64),
-        ((&raw const __start_inc_tree) as u64, (&raw const __stop_inc_tree) as u64),
     ]
 }
 
 #[cfg(not(includeos_metal))]
-fn kernel_sections() -> [(u64, u64); 0] {
-    []
+fn kernel_sections() -> [(u64, u64); 4] {
+    [(0, 0); 4]
 }
 
 /// The image's page ranges with their rights.
@@ -185,7 +186,7 @@ pub(super) fn isolate(tables: &mut PageTables) {
                 () => protection,
             };
             // SAFETY: the kernel reaches its own data in these pages, the vDSO's, through the direct map.
-            unsafe { tables.protect(page, protection) };
+            unsafe { tables.protect(page..page + PAGE_SIZE, protection) };
         }
     }
 }

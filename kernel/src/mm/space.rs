@@ -279,8 +279,12 @@ pub fn residency(address: u64, pages: &mut [u8]) -> Result<(), MapError> {
         if !space.areas.covers(range.clone()) {
             return Err(MapError::NoMemory);
         }
-        for (page, resident) in range.step_by(PAGE_SIZE as usize).zip(pages) {
-            *resident = u8::from(space.tables.get(page).is_some_and(|entry| entry.frame().is_some()));
+        pages.fill(0);
+        let mut at = range.start;
+        while let Some((page, entry)) = space.tables.next_held(at..range.end) {
+            let index = ((page - range.start) / PAGE_SIZE) as usize;
+            pages[index] = u8::from(entry.frame().is_some());
+            at = page + PAGE_SIZE;
         }
         Ok(())
     })
@@ -324,11 +328,7 @@ pub(super) fn map_kernel_page(address: u64) -> Option<()> {
 pub(super) unsafe fn unmap_kernel_page(address: u64) {
     with(|space| {
         // SAFETY: the caller's promise.
-        unsafe {
-            if let Some(frame) = space.tables.unmap(address).and_then(|entry| entry.held_frame()) {
-                frames::free(frame, 0);
-            }
-        }
+        unsafe { space.tables.unmap(address..address + PAGE_SIZE, |frame| frames::free(frame, 0)) };
     });
 }
 
@@ -563,22 +563,22 @@ impl Space {
 
     /// Moves the frames of a range. On an error nothing was moved.
     fn move_pages(&mut self, from: Range<u64>, to: u64, protection: Protection) -> Result<(), MapError> {
-        let mut result = Ok(());
-        self.for_each_page(from.clone(), |tables, page| {
-            if result.is_ok() && tables.get(page).is_some() {
-                result = tables.prepare(to + (page - from.start));
-            }
-        });
-        result.map_err(|_| MapError::NoMemory)?;
+        let mut at = from.start;
+        while let Some((page, _)) = self.tables.next_held(at..from.end) {
+            self.tables.prepare(to + (page - from.start)).map_err(|_| MapError::NoMemory)?;
+            at = page + PAGE_SIZE;
+        }
         self.withdraw(from.clone());
-        self.for_each_page(from.clone(), |tables, page| {
+        let mut at = from.start;
+        while let Some((page, entry)) = self.tables.next_held(at..from.end) {
+            at = page + PAGE_SIZE;
             // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
-            let moved = unsafe { tables.unmap(page) }.and_then(|entry| entry.held_frame());
-            if let Some(frame) = moved {
+            unsafe { self.tables.unmap(page..page + PAGE_SIZE, drop) };
+            if let Some(frame) = entry.held_frame() {
                 // SAFETY: as above. The tables were made, so that this cannot fail.
-                let _ = unsafe { tables.map(to + (page - from.start), frame, protection) };
+                let _ = unsafe { self.tables.map(to + (page - from.start), frame, protection) };
             }
-        });
+        }
         Ok(())
     }
 
@@ -626,11 +626,8 @@ impl Space {
         self.check_commit(after.saturating_sub(before))?;
         self.committed = self.committed + after - before;
         self.areas.protect(range.clone(), protection);
-        let mut lost = false;
-        self.for_each_page(range, |tables, page| {
-            // SAFETY: the program's own pages, at its own request.
-            lost |= unsafe { tables.protect(page, protection) };
-        });
+        // SAFETY: the program's own pages, at its own request.
+        let lost = unsafe { self.tables.protect(range, protection) };
         if lost && tlb::has_others() {
             tlb::shoot_down(Gone::Pages);
         }
@@ -675,17 +672,17 @@ impl Space {
     }
 
     fn drop_frames(&mut self, range: Range<u64>) {
+        let Some((first, _)) = self.tables.next_held(range.clone()) else { return };
+        let range = first..range.end;
         self.withdraw(range.clone());
         let mut dropped = 0;
-        self.for_each_page(range, |tables, page| {
-            // SAFETY: the program gives the page up; anonymous frames are mapped once.
-            unsafe {
-                if let Some(frame) = tables.unmap(page).and_then(|entry| entry.held_frame()) {
-                    frames::free(frame, 0);
-                    dropped += PAGE_SIZE;
-                }
-            }
-        });
+        // SAFETY: the program gives the pages up; anonymous frames are mapped once, and no other CPU remembers them.
+        unsafe {
+            self.tables.unmap(range, |frame| {
+                frames::free(frame, 0);
+                dropped += PAGE_SIZE;
+            });
+        }
         self.resident -= dropped;
     }
 
@@ -695,27 +692,9 @@ impl Space {
         if !tlb::has_others() {
             return;
         }
-        let mut lost = false;
-        self.for_each_page(range, |tables, page| {
-            // SAFETY: the program has given the page up, or is about to find it elsewhere.
-            lost |= unsafe { tables.protect(page, Protection::NONE) };
-        });
-        if lost {
+        // SAFETY: the program has given the pages up, or is about to find them elsewhere.
+        if unsafe { self.tables.protect(range, Protection::NONE) } {
             tlb::shoot_down(Gone::Pages);
-        }
-    }
-
-    /// Calls `f` for the pages of a range, skipping what has no tables: a huge reservation costs a step per 2 MiB.
-    fn for_each_page(&mut self, range: Range<u64>, mut f: impl FnMut(&mut PageTables, u64)) {
-        let mut page = range.start;
-        while page < range.end {
-            let next = self.tables.next_table(page);
-            if next > page {
-                page = next;
-                continue;
-            }
-            f(&mut self.tables, page);
-            page += PAGE_SIZE;
         }
     }
 }

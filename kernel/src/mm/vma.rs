@@ -1,6 +1,7 @@
 //! Which addresses of the program's half are in use, and for what: mmap(2)'s book-keeping, without page tables.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::ops::Range;
 
 use crate::arch::current::paging::{PAGE_SIZE, Protection};
@@ -58,22 +59,32 @@ pub struct TooMany;
 #[derive(Default)]
 pub struct Areas {
     sorted: Vec<(u64, Area)>,
+    /// What [`Self::ending_above`] found last: one call asks for the same addresses several times.
+    last: Cell<usize>,
 }
 
 impl Areas {
     /// No areas.
     pub const fn new() -> Self {
-        Self { sorted: Vec::new() }
+        Self { sorted: Vec::new(), last: Cell::new(0) }
     }
 
     /// Index of the first area that starts at `address` or above.
     fn at_or_above(&self, address: u64) -> usize {
-        self.sorted.partition_point(|&(start, _)| start < address)
+        let at = self.ending_above(address);
+        at + usize::from(self.sorted.get(at).is_some_and(|(start, _)| *start < address))
     }
 
     /// Index of the first area that ends above `address`.
     fn ending_above(&self, address: u64) -> usize {
-        self.sorted.partition_point(|(_, area)| area.end <= address)
+        let last = self.last.get();
+        let ends_above = |at: usize| self.sorted.get(at).is_none_or(|(_, area)| area.end > address);
+        if ends_above(last) && last.checked_sub(1).is_none_or(|before| !ends_above(before)) {
+            return last;
+        }
+        let found = self.sorted.partition_point(|(_, area)| area.end <= address);
+        self.last.set(found);
+        found
     }
 
     /// The area that holds `address`, with its start.

@@ -145,6 +145,23 @@ impl Settings {
         Ok(settings)
     }
 
+    /// These settings before those of `image`: whatever is set here counts, variables and `net.NAME` one by one; the arguments are the
+    /// image's where there are none.
+    #[must_use]
+    pub fn before(self, image: Self) -> Self {
+        Self {
+            tsc_hz: self.tsc_hz.or(image.tsc_hz),
+            wall_ns: self.wall_ns.or(image.wall_ns),
+            argv0: self.argv0.or(image.argv0),
+            env: merge(image.env, self.env),
+            log: self.log.or(image.log),
+            isolation: self.isolation.or(image.isolation),
+            net: merge(image.net, self.net),
+            virtio_mmio: if self.virtio_mmio.is_empty() { image.virtio_mmio } else { self.virtio_mmio },
+            args: if self.args.is_empty() { image.args } else { self.args },
+        }
+    }
+
     fn set(&mut self, word: &str) -> Result<(), CmdlineError> {
         let value_error = |expected| CmdlineError::Value { word: word.to_owned(), expected };
         let (name, value) = word.split_once('=').ok_or_else(|| CmdlineError::Unknown(word.to_owned()))?;
@@ -187,6 +204,14 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Words `NAME=VALUE`, those of `first` that have no namesake in `then` before all of `then`.
+fn merge(mut first: Vec<String>, then: Vec<String>) -> Vec<String> {
+    let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+    first.retain(|word| then.iter().all(|other| name(other) != name(word)));
+    first.extend(then);
+    first
 }
 
 impl fmt::Display for LogLevel {
@@ -303,6 +328,18 @@ mod tests {
             };
             assert_eq!(Settings::parse(&settings.to_string()).as_ref(), Ok(&settings), "{settings}");
         }
+    }
+
+    #[test]
+    fn the_machine_goes_before_the_image() {
+        let parse = |line: &str| Settings::parse(line).unwrap();
+        let image = parse("log=info env=A=1 env=B=2 net.eth0=dhcp net.forward=on -- of image");
+        let machine = parse("log=debug env=B=3 net.eth0=10.0.0.2/24 isolation=on");
+        let expected =
+            "log=debug isolation=on env=A=1 env=B=3 net.forward=on net.eth0=10.0.0.2/24 -- of image";
+        assert_eq!(machine.before(image.clone()), parse(expected));
+        assert_eq!(Settings::default().before(image.clone()), image);
+        assert_eq!(parse("-- mine").before(image).args, strings(&["mine"]));
     }
 
     #[test]

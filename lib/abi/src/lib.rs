@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod attached;
 pub mod boot_info;
 pub mod cmdline;
 pub mod exit;

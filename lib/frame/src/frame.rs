@@ -180,6 +180,14 @@ impl Frame {
         Ok(())
     }
 
+    /// Copies another frame's octets behind this one's and lets it go: many small frames become few whose memory is used.
+    /// `Err`: they do not fit into the [`Self::tailroom`], and both are unchanged.
+    pub fn absorb(&mut self, other: Frame) -> Result<(), Frame> {
+        let Some(room) = self.push_back(other.len()) else { return Err(other) };
+        other.copy_to(0, room);
+        Ok(())
+    }
+
     /// Another frame of the same octets; both are read-only until one is gone. `None`: the pool has no memory for
     /// the links of a chain. A contiguous frame is always cloned.
     pub fn try_clone(&self) -> Option<Self> {
@@ -332,6 +340,20 @@ mod tests {
         assert_eq!((octets(&whole), pool.out().0), (b"de".to_vec(), 1));
         whole.truncate(9);
         assert_eq!(whole.len(), 2);
+    }
+
+    #[test]
+    fn small_frames_are_absorbed_while_there_is_room() {
+        let pool = pool(0);
+        let mut one = Frame::allocate(pool, 0, 4).unwrap();
+        one.absorb(chain(pool, &[b"a", b"bc"])).unwrap();
+        let two = one.try_clone().unwrap();
+        let rest = one.absorb(frame(pool, b"d")).unwrap_err();
+        drop(two);
+        one.absorb(rest).unwrap();
+        assert_eq!((octets(&one), one.is_contiguous()), (b"abcd".to_vec(), true));
+        assert_eq!(octets(&one.absorb(frame(pool, b"e")).unwrap_err()), b"e");
+        assert_eq!(pool.out().0, 1);
     }
 
     #[test]

@@ -47,6 +47,6 @@ pub use counters::{Counters, DropReason};
 pub use frames::HEADROOM;
 pub use iface::{IfaceId, Interface, Link};
 pub use siphash::{Key, siphash};
-pub use slab::Handle;
+pub use slab::{Handle, HandleMap};
 pub use stack::{Event, Settings, Stack};
 pub use time::Instant;

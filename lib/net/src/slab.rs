@@ -1,4 +1,4 @@
-//! [`Slab`]: values that are named by small handles.
+//! [`Slab`]: values that are named by small handles; and [`HandleMap`], what others keep for each of them.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -117,6 +117,54 @@ impl<T, K> Slab<T, K> {
     }
 }
 
+/// What a caller keeps for each thing that a stack names. A handle of something that is gone finds nothing, though its slot may
+/// be another one's by now. As large as the most things there ever were at a time.
+#[derive(Debug)]
+pub struct HandleMap<V, K> {
+    /// By slot, with the generation of the handle.
+    slots: Vec<Option<(u32, V)>>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<V, K> HandleMap<V, K> {
+    /// An empty map.
+    pub const fn new() -> Self {
+        Self { slots: Vec::new(), kind: PhantomData }
+    }
+
+    /// Enters a value. Returns what stood in its place: the handle's own, or that of something that is gone.
+    pub fn insert(&mut self, handle: Handle<K>, value: V) -> Option<V> {
+        let index = handle.index as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+        }
+        Some(self.slots.get_mut(index)?.replace((handle.generation, value))?.1)
+    }
+
+    /// The handle's value.
+    pub fn get(&self, handle: Handle<K>) -> Option<&V> {
+        let (generation, value) = self.slots.get(handle.index as usize)?.as_ref()?;
+        (*generation == handle.generation).then_some(value)
+    }
+
+    /// Takes the handle's value out.
+    pub fn remove(&mut self, handle: Handle<K>) -> Option<V> {
+        let slot = self.slots.get_mut(handle.index as usize)?;
+        Some(slot.take_if(|(generation, _)| *generation == handle.generation)?.1)
+    }
+
+    /// All values, in the order of their slots.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().flatten().map(|(_, value)| value)
+    }
+}
+
+impl<V, K> Default for HandleMap<V, K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +180,23 @@ mod tests {
         assert_eq!(c.index(), a.index());
         assert_eq!((slab.get(a), slab.get(b), slab.get(c)), (None, Some(&'b'), Some(&'c')));
         assert_eq!(slab.handle_at(0), Some(c));
+    }
+
+    #[test]
+    fn what_is_kept_for_an_old_handle_is_not_found_by_a_new_one() {
+        let mut slab: Slab<(), ()> = Slab::new(2);
+        let mut map = HandleMap::new();
+        let old = slab.insert(()).unwrap();
+        assert_eq!(map.insert(old, 'a'), None);
+        assert_eq!(map.get(old), Some(&'a'));
+        slab.remove(old);
+        let new = slab.insert(()).unwrap();
+        assert_eq!(new.index(), old.index());
+        assert_eq!(map.get(new), None);
+        assert_eq!(map.remove(new), None);
+        assert_eq!(map.insert(new, 'b'), Some('a'), "the old one's is not kept");
+        assert_eq!(map.remove(old), None);
+        assert_eq!((map.get(old), map.get(new)), (None, Some(&'b')));
+        assert_eq!((map.values().count(), map.remove(new)), (1, Some('b')));
     }
 }

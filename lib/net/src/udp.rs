@@ -147,6 +147,11 @@ impl Endpoint {
         !self.queue.is_empty()
     }
 
+    /// Whether an error waits to be told.
+    pub fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// The length of the next datagram in octets.
     pub fn next_len(&self) -> Option<usize> {
         Some(self.queue.front()?.payload.len())

@@ -64,11 +64,15 @@ impl PendingWork {
     #[inline]
     pub fn take(&self) -> Option<Vectors> {
         // The plain look first: a swap locks the bus, and mostly there is nothing. Relaxed: see `record`.
-        let vectors = self.vectors.each_ref().map(|word| match word.load(Ordering::Relaxed) {
+        let [a, b, c, d] = &self.vectors;
+        let look = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        if look(a) | look(b) | look(c) | look(d) == 0 {
+            return self.needs_resched().then(Vectors::default);
+        }
+        Some(Vectors(self.vectors.each_ref().map(|word| match look(word) {
             0 => 0,
             _ => word.swap(0, Ordering::Relaxed),
-        });
-        (vectors != [0; 4] || self.needs_resched()).then_some(Vectors(vectors))
+        })))
     }
 
     /// By another CPU, after it has changed what the scheduler looks at (rule 2). True: nobody had asked, and the caller

@@ -5,9 +5,12 @@
 //! of registered objects. Level-triggered items go back to the list's end as long as the object is ready; edge-triggered ones
 //! wait for the object to say so again.
 //!
-//! Lock order: an object's list, then the ready list, then the list of those who wait for the instance.
+//! Lock order: the nesting, an instance's items, an object's list, then the ready list, an item's interest, then the list of those
+//! who wait for the instance. Of these only the nesting may be held when a description is let go: the last one closes its object.
 
-use alloc::collections::{BTreeMap, VecDeque};
+mod items;
+
+use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::uaccess;
 use sync::SpinLock;
 
+use self::items::Items;
 use crate::errno::{
     EAGAIN, EBADF, EEXIST, EFAULT, EINTR, EINVAL, ELOOP, ENOENT, ENOMEM, EPERM, ERESTARTSYS, Errno, Result,
 };
@@ -23,14 +27,20 @@ use crate::file::O_CLOEXEC;
 use crate::readiness::{Readiness, events};
 use crate::signal;
 
+type Outcome<T> = core::result::Result<T, Errno>;
+
 const ONESHOT: u32 = 1 << 30;
 const EDGE: u32 = 1 << 31;
 const WAKEUP: u32 = 1 << 29;
 const EXCLUSIVE: u32 = 1 << 28;
+/// What is no event (`EP_PRIVATE_BITS` of Linux).
+const FLAGS: u32 = EDGE | ONESHOT | WAKEUP | EXCLUSIVE;
 /// What may go with `EXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 = events::IN | events::OUT | events::ALWAYS | WAKEUP | EDGE | EXCLUSIVE;
 /// Most instances inside each other.
 const MAX_NESTED: u32 = 5;
+/// Most steps from instance to instance that are made before one goes into another. (Linux bounds the ways that a wake-up goes.)
+const MAX_STEPS: u32 = 1000;
 /// Held while an instance goes into another one. Outermost of this file's locks.
 static NESTING: SpinLock<()> = SpinLock::new(());
 /// Octets of `struct epoll_event`, which is packed on x86_64.
@@ -39,14 +49,31 @@ const EVENT_SIZE: u64 = 12;
 /// What is asked of an item: events and flags, and the program's word.
 #[derive(Clone, Copy)]
 struct Interest {
+    /// Without events: disarmed after `ONESHOT`. 0: deleted.
     events: u32,
     data: u64,
+    /// Counts changes: who looked at the object before one has to look again.
+    version: u32,
+}
+
+impl Interest {
+    /// Asked for by the program: errors and ends are always reported.
+    fn new(events: u32, data: u64) -> Self {
+        Self { events: events | events::ALWAYS, data, version: 0 }
+    }
+
+    fn change(&mut self, events: u32, data: u64) {
+        *self = Self { events, data, version: self.version.wrapping_add(1) };
+    }
 }
 
 /// A registration.
 pub struct Item {
     instance: Arc<Instance>,
+    fd: usize,
     description: Weak<Description>,
+    /// The object is an instance, too.
+    nested: bool,
     interest: SpinLock<Interest>,
     /// In the ready list.
     queued: AtomicBool,
@@ -55,9 +82,8 @@ pub struct Item {
 impl Item {
     /// The object says that these events came. Inside the lock of its list.
     pub(crate) fn notify(self: &Arc<Self>, came: u32) {
-        let wanted = self.interest.lock().events;
-        // Disarmed after `ONESHOT`: nothing is wanted, not even errors.
-        if wanted & !(EDGE | ONESHOT | WAKEUP | EXCLUSIVE) != 0 && (wanted | events::ALWAYS) & came != 0 {
+        let wanted = self.interest.lock().events & !FLAGS;
+        if wanted & came != 0 {
             self.instance.queue(self);
         }
     }
@@ -72,38 +98,92 @@ impl Item {
         core::ptr::eq(self.description.as_ptr(), description)
     }
 
-    /// The events that hold now and are wanted, with the program's word.
-    fn ready(&self, description: &Description) -> Option<(u32, u64)> {
-        let Interest { events: wanted, data } = *self.interest.lock();
-        if wanted & !(EDGE | ONESHOT | WAKEUP | EXCLUSIVE) == 0 {
-            return None;
+    /// The description is gone, and the item is out of the object's list. Outside of all locks.
+    pub(crate) fn forget(self: &Arc<Self>) {
+        let removed = self.instance.items.lock().remove(self.fd, |item| core::ptr::eq(item, &**self));
+        self.interest.lock().change(0, 0);
+        drop(removed);
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.interest.lock().events == 0
+    }
+
+    /// Whether events hold now that are wanted.
+    fn is_ready(&self) -> bool {
+        let wanted = self.interest.lock().events & !FLAGS;
+        wanted != 0
+            && self.description.upgrade().is_some_and(|description| description.file().events() & wanted != 0)
+    }
+
+    /// Writes the events that hold now and are wanted to `out`, and takes them: of several threads that look at a `ONESHOT` item
+    /// at once, one does. Returns its flags; `None`: there are none.
+    ///
+    /// # Errors
+    /// `EFAULT`; nothing was taken.
+    fn take(&self, out: u64) -> Outcome<Option<u32>> {
+        let Some(description) = self.description.upgrade() else { return Ok(None) };
+        loop {
+            let Interest { events: wanted, data, version } = *self.interest.lock();
+            // Without the lock: an object may notify with its own locks held.
+            let came = description.file().events() & wanted & !FLAGS;
+            if came == 0 {
+                return Ok(None);
+            }
+            uaccess::write(out, [came, data as u32, (data >> 32) as u32])?;
+            let mut interest = self.interest.lock();
+            if interest.version == version {
+                if wanted & ONESHOT != 0 {
+                    interest.change(wanted & FLAGS, data);
+                }
+                return Ok(Some(wanted & FLAGS));
+            }
         }
-        let came = description.file().events() & (wanted | events::ALWAYS);
-        (came != 0).then_some((came, data))
     }
 }
 
 /// What items need of their instance.
 struct Instance {
-    /// Room for all items is made when they are added.
+    items: SpinLock<Items>,
+    /// Items that may be ready. Room for twice as many as are registered is made when they are added.
     ready: SpinLock<VecDeque<Arc<Item>>>,
     readiness: Readiness,
 }
 
 impl Instance {
+    /// Puts an item into the ready list unless it is there, and wakes who waits.
     fn queue(&self, item: &Arc<Item>) {
-        if !item.queued.swap(true, Ordering::AcqRel) {
-            self.ready.lock().push_back(item.clone());
+        if self.put(item) {
             self.readiness.notify(events::IN | events::RDNORM);
         }
+    }
+
+    /// Puts an item at the end of the ready list; false if it is there already.
+    fn put(&self, item: &Arc<Item>) -> bool {
+        if item.queued.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let mut ready = self.ready.lock();
+        if ready.len() == ready.capacity() {
+            // Half of them at least were deleted since they came.
+            ready.retain(|item| !item.is_deleted());
+        }
+        ready.push_back(item.clone());
+        true
+    }
+
+    /// Takes the first item off the ready list.
+    fn next(&self) -> Option<Arc<Item>> {
+        let item = self.ready.lock().pop_front()?;
+        // Before the look at the object: what comes after it queues the item again.
+        item.queued.store(false, Ordering::SeqCst);
+        Some(item)
     }
 }
 
 /// An epoll instance.
 pub struct Epoll {
     instance: Arc<Instance>,
-    /// By descriptor and description, as Linux keys them.
-    items: SpinLock<BTreeMap<(i32, usize), Arc<Item>>>,
     inode: u64,
 }
 
@@ -112,12 +192,12 @@ pub fn epoll_create1(flags: i32) -> Result {
     if flags & !O_CLOEXEC != 0 {
         return Err(EINVAL);
     }
-    let instance = Instance { ready: SpinLock::new(VecDeque::new()), readiness: Readiness::new() };
-    let epoll = Epoll {
-        instance: Arc::new(instance),
-        items: SpinLock::new(BTreeMap::new()),
-        inode: fd::next_inode(),
+    let instance = Instance {
+        items: SpinLock::new(Items::new()),
+        ready: SpinLock::new(VecDeque::new()),
+        readiness: Readiness::new(),
     };
+    let epoll = Epoll { instance: Arc::new(instance), inode: fd::next_inode() };
     fd::install(Description::new(Arc::new(epoll), false), flags & O_CLOEXEC != 0, 0)
 }
 
@@ -131,32 +211,31 @@ pub fn epoll_ctl(epfd: i32, op: i32, fd: i32, event: u64) -> Result {
     const ADD: i32 = 1;
     const DEL: i32 = 2;
     const MOD: i32 = 3;
-    let interest = if op == DEL {
-        Interest { events: 0, data: 0 }
+    let (asked, data) = if op == DEL {
+        (0, 0)
     } else {
         let words = uaccess::read::<[u32; 3]>(event)?;
-        Interest { events: words[0], data: u64::from(words[2]) << 32 | u64::from(words[1]) }
+        (words[0], u64::from(words[2]) << 32 | u64::from(words[1]))
     };
     let holder = fd::get(epfd)?;
     let target = fd::get(fd)?;
-    if target.file().readiness().is_none() {
-        return Err(EPERM);
-    }
+    let object = target.file().readiness().ok_or(EPERM)?;
     let epoll = holder.downcast::<Epoll>().ok_or(EINVAL)?;
     if Arc::ptr_eq(&holder, &target) {
         return Err(EINVAL);
     }
-    if interest.events & EXCLUSIVE != 0 {
+    if asked & EXCLUSIVE != 0 {
         let nested = target.downcast::<Epoll>().is_some();
-        if op == MOD || op == ADD && (nested || interest.events & !WITH_EXCLUSIVE != 0) {
+        if op == MOD || op == ADD && (nested || asked & !WITH_EXCLUSIVE != 0) {
             return Err(EINVAL);
         }
     }
-    let key = (fd, Arc::as_ptr(&target) as usize);
+    // It was found in the table: not negative.
+    let fd = fd as usize;
     match op {
-        ADD => epoll.add(&holder, &target, key, interest),
-        MOD => epoll.modify(&target, key, interest),
-        DEL => epoll.delete(&target, key),
+        ADD => epoll.add(&holder, fd, &target, object, Interest::new(asked, data)),
+        MOD => epoll.modify(fd, &target, Interest::new(asked, data)),
+        DEL => epoll.delete(fd, &target, object),
         _ => Err(EINVAL),
     }
 }
@@ -165,142 +244,163 @@ impl Epoll {
     fn add(
         &self,
         holder: &Arc<Description>,
+        fd: usize,
         target: &Arc<Description>,
-        key: (i32, usize),
+        object: &Readiness,
         interest: Interest,
     ) -> Result {
         // Whoever puts an instance into another one has looked at all that is around it, and nobody else changes that.
         let mut _nesting = None;
-        if let Some(inner) = target.downcast::<Epoll>() {
+        let inner = target.downcast::<Epoll>();
+        if let Some(inner) = inner {
             _nesting = Some(NESTING.lock());
-            let levels = inner.depth(MAX_NESTED) + self.instance.readiness.levels_above(MAX_NESTED);
-            if levels >= MAX_NESTED || inner.reaches(holder, MAX_NESTED) {
+            let mut steps = MAX_STEPS;
+            let levels = inner.levels(holder, MAX_NESTED, &mut steps)?
+                + self.instance.readiness.levels_above(MAX_NESTED, &mut steps)?;
+            if levels >= MAX_NESTED {
                 return Err(ELOOP);
             }
         }
         let item = Arc::new(Item {
             instance: self.instance.clone(),
+            fd,
             description: Arc::downgrade(target),
+            nested: inner.is_some(),
             interest: SpinLock::new(interest),
             queued: AtomicBool::new(false),
         });
         {
-            let mut items = self.items.lock();
-            if items.contains_key(&key) {
+            // Who deletes it finds it in both lists or in none.
+            let mut items = self.instance.items.lock();
+            if items.get(fd, Arc::as_ptr(target)).is_some() {
                 return Err(EEXIST);
             }
-            // Registrations of what has been closed go when as many have come since: room for the rest is made here.
-            if items.len().is_power_of_two() {
-                items.retain(|_, item| item.description.strong_count() > 0);
-            }
+            items.reserve(fd)?;
+            let room = 2 * (items.len() + 1);
             let mut ready = self.instance.ready.lock();
-            let more = (items.len() + 1).saturating_sub(ready.len());
+            let more = room.saturating_sub(ready.len());
             ready.try_reserve(more).map_err(|_| ENOMEM)?;
-            items.insert(key, item.clone());
+            drop(ready);
+            object.start_epoll(&item)?;
+            items.insert(item.clone());
         }
-        let readiness = target.file().readiness().ok_or(EPERM)?;
-        if let Err(error) = readiness.start_epoll(&item) {
-            self.items.lock().remove(&key);
-            return Err(error);
-        }
-        self.look(&item, target);
+        self.look(&item);
         Ok(0)
     }
 
-    fn find(&self, key: (i32, usize)) -> core::result::Result<Arc<Item>, Errno> {
-        self.items.lock().get(&key).cloned().ok_or(ENOENT)
-    }
-
-    fn modify(&self, target: &Arc<Description>, key: (i32, usize), interest: Interest) -> Result {
-        let item = self.find(key)?;
-        let before = core::mem::replace(&mut *item.interest.lock(), interest);
-        if before.events & EXCLUSIVE != 0 {
-            *item.interest.lock() = before;
-            return Err(EINVAL);
-        }
-        self.look(&item, target);
+    fn modify(&self, fd: usize, target: &Arc<Description>, interest: Interest) -> Result {
+        let item = {
+            let items = self.instance.items.lock();
+            let item = items.get(fd, Arc::as_ptr(target)).ok_or(ENOENT)?;
+            let mut before = item.interest.lock();
+            if before.events & EXCLUSIVE != 0 {
+                return Err(EINVAL);
+            }
+            before.change(interest.events, interest.data);
+            item.clone()
+        };
+        self.look(&item);
         Ok(0)
     }
 
-    fn delete(&self, target: &Arc<Description>, key: (i32, usize)) -> Result {
-        let item = self.items.lock().remove(&key).ok_or(ENOENT)?;
-        item.interest.lock().events = 0;
-        if let Some(readiness) = target.file().readiness() {
-            readiness.stop_epoll(&item);
-        }
+    fn delete(&self, fd: usize, target: &Arc<Description>, object: &Readiness) -> Result {
+        let item = {
+            let mut items = self.instance.items.lock();
+            let item = items.remove(fd, |item| item.is_of(Arc::as_ptr(target))).ok_or(ENOENT)?;
+            item.interest.lock().change(0, 0);
+            object.stop_epoll(&item);
+            item
+        };
+        drop(item);
         Ok(0)
     }
 
     /// An item that is new or has changed: it may be ready already.
-    fn look(&self, item: &Arc<Item>, target: &Description) {
-        if item.ready(target).is_some() {
+    fn look(&self, item: &Arc<Item>) {
+        if item.is_ready() {
             self.instance.queue(item);
         }
     }
 
-    /// The instances among the registered objects.
-    fn inner(&self) -> Vec<Arc<Description>> {
-        let items = self.items.lock();
-        let alive = items.values().filter_map(|item| item.description.upgrade());
-        alive.filter(|description| description.downcast::<Epoll>().is_some()).collect()
-    }
-
-    /// Whether `holder` is this instance's description, or in it.
-    fn reaches(&self, holder: &Arc<Description>, depth: u32) -> bool {
-        let inner = self.inner();
-        depth == 0
-            || inner.iter().any(|inner| {
-                Arc::ptr_eq(inner, holder)
-                    || inner.downcast::<Epoll>().is_some_and(|epoll| epoll.reaches(holder, depth - 1))
-            })
-    }
-
-    /// How many instances are inside each other, from this one on.
-    fn depth(&self, most: u32) -> u32 {
-        if most == 0 {
-            return 0;
+    /// How many instances are inside each other, from this one on: `most` at most.
+    ///
+    /// # Errors
+    /// `ELOOP`: there are more, or `holder`'s is one of them. `EINVAL`: so many that they are not looked at. `ENOMEM`.
+    fn levels(&self, holder: &Arc<Description>, most: u32, steps: &mut u32) -> Outcome<u32> {
+        let most = most.checked_sub(1).ok_or(ELOOP)?;
+        let mut deepest = 0;
+        for inner in self.inner()? {
+            *steps = steps.checked_sub(1).ok_or(EINVAL)?;
+            if Arc::ptr_eq(&inner, holder) {
+                return Err(ELOOP);
+            }
+            if let Some(inner) = inner.downcast::<Epoll>() {
+                deepest = deepest.max(inner.levels(holder, most, steps)?);
+            }
         }
-        let depths = self.inner().into_iter();
-        1 + depths
-            .filter_map(|inner| inner.downcast::<Epoll>().map(|epoll| epoll.depth(most - 1)))
-            .max()
-            .unwrap_or(0)
+        Ok(1 + deepest)
     }
 
-    /// Takes up to `most` events; `EAGAIN`: there are none.
-    fn take(&self, most: usize) -> core::result::Result<Vec<(u32, u64)>, Errno> {
-        let mut taken = Vec::new();
+    /// The instances among the registered objects.
+    fn inner(&self) -> Outcome<Vec<Arc<Description>>> {
+        let items = self.instance.items.lock();
+        let nested = || items.iter().filter(|item| item.nested);
+        let mut inner = Vec::new();
+        inner.try_reserve_exact(nested().count()).map_err(|_| ENOMEM)?;
+        inner.extend(nested().filter_map(|item| item.description.upgrade()));
+        Ok(inner)
+    }
+
+    /// Writes up to `most` events to `out`; returns how many.
+    ///
+    /// # Errors
+    /// `EAGAIN`: there are none; `EFAULT`.
+    fn take(&self, out: u64, most: usize) -> Outcome<usize> {
+        let (mut taken, mut stay_ready, mut fault) = (0, false, None);
         // Each item once: level-triggered ones come back to the end.
         let count = self.instance.ready.lock().len();
         for _ in 0..count {
-            if taken.len() == most {
+            if taken == most {
                 break;
             }
-            let Some(item) = self.instance.ready.lock().pop_front() else { break };
-            // Before the look at the object: what comes after it queues the item again.
-            item.queued.store(false, Ordering::SeqCst);
-            let Some(description) = item.description.upgrade() else { continue };
-            let Some(event) = item.ready(&description) else { continue };
-            taken.push(event);
-            let mut interest = item.interest.lock();
-            if interest.events & ONESHOT != 0 {
-                interest.events &= EDGE | ONESHOT | WAKEUP | EXCLUSIVE;
-            } else if interest.events & EDGE == 0 && !item.queued.swap(true, Ordering::AcqRel) {
-                drop(interest);
-                self.instance.ready.lock().push_back(item);
+            let Some(item) = self.instance.next() else { break };
+            match item.take(out + taken as u64 * EVENT_SIZE) {
+                Ok(None) => {}
+                Ok(Some(flags)) => {
+                    taken += 1;
+                    stay_ready |= flags & (ONESHOT | EDGE) == 0 && self.instance.put(&item);
+                }
+                Err(error) => {
+                    self.instance.queue(&item);
+                    fault = Some(error);
+                    break;
+                }
             }
         }
-        if taken.is_empty() { Err(EAGAIN) } else { Ok(taken) }
+        if stay_ready {
+            // For others, who may have looked while the items were not in the list.
+            self.instance.readiness.notify(events::IN | events::RDNORM);
+        }
+        match (taken, fault) {
+            (0, fault) => Err(fault.unwrap_or(EAGAIN)),
+            (taken, _) => Ok(taken),
+        }
     }
 }
 
 impl File for Epoll {
     fn events(&self) -> u32 {
-        let ready: Vec<_> = self.instance.ready.lock().iter().cloned().collect();
-        let any = ready.iter().any(|item| {
-            item.description.upgrade().is_some_and(|description| item.ready(&description).is_some())
-        });
-        if any { events::IN | events::RDNORM } else { 0 }
+        let count = self.instance.ready.lock().len();
+        for _ in 0..count {
+            let Some(first) = self.instance.ready.lock().front().cloned() else { break };
+            if first.is_ready() {
+                return events::IN | events::RDNORM;
+            }
+            if let Some(item) = self.instance.next() {
+                self.look(&item);
+            }
+        }
+        0
     }
 
     fn readiness(&self) -> Option<&Readiness> {
@@ -312,8 +412,8 @@ impl File for Epoll {
     }
 
     fn close(&self) {
-        let items = core::mem::take(&mut *self.items.lock());
-        for item in items.values() {
+        let items = core::mem::replace(&mut *self.instance.items.lock(), Items::new());
+        for item in items.iter() {
             if let Some(description) = item.description.upgrade()
                 && let Some(readiness) = description.file().readiness()
             {
@@ -358,17 +458,13 @@ fn wait(epfd: i32, out: u64, most: i32, nonblocking: bool, deadline: Option<u64>
     uaccess::check_range(out, most as u64 * EVENT_SIZE).map_err(|_| EFAULT)?;
     let description = fd::get(epfd).map_err(|_| EBADF)?;
     let epoll = description.downcast::<Epoll>().ok_or(EINVAL)?;
-    let taken = epoll.instance.readiness.block_on(events::IN, nonblocking, deadline, || epoll.take(most));
-    let taken = match taken {
-        Ok(taken) => taken,
-        Err(EAGAIN) => return Ok(0),
+    let taken =
+        epoll.instance.readiness.block_on(events::IN, nonblocking, deadline, || epoll.take(out, most));
+    match taken {
+        Ok(taken) => Ok(taken as u64),
+        Err(EAGAIN) => Ok(0),
         // Never made again, even with SA_RESTART (signal(7)).
-        Err(ERESTARTSYS) => return Err(EINTR),
-        Err(error) => return Err(error),
-    };
-    for (i, (came, data)) in taken.iter().enumerate() {
-        let words = [*came, *data as u32, (*data >> 32) as u32];
-        uaccess::write(out + i as u64 * EVENT_SIZE, words)?;
+        Err(ERESTARTSYS) => Err(EINTR),
+        Err(error) => Err(error),
     }
-    Ok(taken.len() as u64)
 }

@@ -1,5 +1,7 @@
 //! File descriptors: numbers for open file descriptions, which stand for objects ([`File`]).
 
+mod numbers;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -7,8 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use sync::SpinLock;
 
+use self::numbers::Numbers;
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::errno::{EBADF, EBUSY, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
 use crate::files::{Node, lock};
 use crate::limits;
 use crate::readiness::Readiness;
@@ -133,16 +136,78 @@ struct Slot {
 /// Most descriptors there may be, whatever `RLIMIT_NOFILE` says.
 pub const MAX: usize = 1 << 20;
 
-static TABLE: SpinLock<Vec<Option<Slot>>> = SpinLock::new(Vec::new());
+/// A number that is taken and has no description is [`Reserved`].
+struct Table {
+    slots: Vec<Option<Slot>>,
+    numbers: Numbers,
+}
+
+static TABLE: SpinLock<Table> = SpinLock::new(Table { slots: Vec::new(), numbers: Numbers::new() });
+
+impl Table {
+    fn get(&self, fd: i32) -> Outcome<&Slot> {
+        usize::try_from(fd).ok().and_then(|fd| self.slots.get(fd)?.as_ref()).ok_or(EBADF)
+    }
+
+    /// Makes room for a number.
+    fn reserve(&mut self, number: usize) -> Outcome<()> {
+        if number >= MAX || number as u64 >= limits::files() {
+            return Err(EMFILE);
+        }
+        if let Some(more) = (number + 1).checked_sub(self.slots.len()) {
+            self.slots.try_reserve(more).map_err(|_| EMFILE)?;
+            self.slots.resize(number + 1, None);
+        }
+        self.numbers.reserve(number)
+    }
+}
+
+/// A descriptor number that nobody else gets, and behind which nothing is yet. Given back when dropped.
+pub struct Reserved(usize);
+
+/// Reserves the lowest free number from `from` on.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn reserve(from: usize) -> Outcome<Reserved> {
+    let mut table = TABLE.lock();
+    let number = table.numbers.first_free(from);
+    table.reserve(number)?;
+    table.numbers.take(number);
+    Ok(Reserved(number))
+}
+
+impl Reserved {
+    /// The number.
+    pub fn number(&self) -> i32 {
+        self.0 as i32
+    }
+
+    /// Puts a description behind the number, which is returned.
+    pub fn install(self, description: Arc<Description>, close_on_exec: bool) -> u64 {
+        let number = self.0;
+        core::mem::forget(self);
+        let mut slot = Some(Slot { description, close_on_exec });
+        // As the program ends there is no table any more; the description is dropped when the lock is open, then.
+        if let Some(place) = TABLE.lock().slots.get_mut(number) {
+            core::mem::swap(place, &mut slot);
+        }
+        number as u64
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        TABLE.lock().numbers.give_back(self.0);
+    }
+}
 
 /// The description behind a descriptor.
 ///
 /// # Errors
 /// `EBADF`.
 pub fn get(fd: i32) -> Outcome<Arc<Description>> {
-    let table = TABLE.lock();
-    let slot = usize::try_from(fd).ok().and_then(|fd| table.get(fd)?.as_ref());
-    slot.map(|slot| slot.description.clone()).ok_or(EBADF)
+    TABLE.lock().get(fd).map(|slot| slot.description.clone())
 }
 
 /// Gives a description the lowest free number from `from` on.
@@ -150,36 +215,28 @@ pub fn get(fd: i32) -> Outcome<Arc<Description>> {
 /// # Errors
 /// `EMFILE`.
 pub fn install(description: Arc<Description>, close_on_exec: bool, from: usize) -> Result {
-    let mut table = TABLE.lock();
-    let free = (from..table.len()).find(|&fd| table[fd].is_none()).unwrap_or(table.len().max(from));
-    place(&mut table, free, Slot { description, close_on_exec })?;
-    Ok(free as u64)
+    Ok(reserve(from)?.install(description, close_on_exec))
 }
 
 /// Gives a description this number; returns the one that had it, for the caller to drop.
 ///
 /// # Errors
-/// `EMFILE`.
+/// `EMFILE`; `EBUSY`: the number is [`Reserved`].
 pub fn replace(
     fd: usize,
-    description: Arc<Description>,
+    description: &Arc<Description>,
     close_on_exec: bool,
 ) -> Outcome<Option<Arc<Description>>> {
     let mut table = TABLE.lock();
-    let before = place(&mut table, fd, Slot { description, close_on_exec })?;
-    Ok(before.map(|slot| slot.description))
-}
-
-fn place(table: &mut Vec<Option<Slot>>, fd: usize, slot: Slot) -> Outcome<Option<Slot>> {
-    if fd >= MAX || fd as u64 >= limits::files() {
-        return Err(EMFILE);
+    table.reserve(fd)?;
+    if table.slots[fd].is_none() {
+        if table.numbers.first_free(fd) != fd {
+            return Err(EBUSY);
+        }
+        table.numbers.take(fd);
     }
-    if fd >= table.len() {
-        let more = fd + 1 - table.len();
-        table.try_reserve(more).map_err(|_| EMFILE)?;
-        table.resize(fd + 1, None);
-    }
-    Ok(table[fd].replace(slot))
+    let slot = Slot { description: description.clone(), close_on_exec };
+    Ok(table.slots[fd].replace(slot).map(|before| before.description))
 }
 
 /// Takes a number away; the description goes with the last one.
@@ -188,20 +245,23 @@ fn place(table: &mut Vec<Option<Slot>>, fd: usize, slot: Slot) -> Outcome<Option
 /// `EBADF`.
 pub fn remove(fd: i32) -> Outcome<Arc<Description>> {
     let mut table = TABLE.lock();
-    let slot = usize::try_from(fd).ok().and_then(|fd| table.get_mut(fd)?.take());
+    table.get(fd)?;
+    let number = fd as usize;
+    let slot = table.slots[number].take();
+    table.numbers.give_back(number);
     slot.map(|slot| slot.description).ok_or(EBADF)
 }
 
 /// Closes all descriptors, as the program ends.
 pub(crate) fn close_all() {
     // Dropped one by one when the lock is open: a close may take other locks.
-    let all = core::mem::take(&mut *TABLE.lock());
+    let all = core::mem::take(&mut TABLE.lock().slots);
     drop(all);
 }
 
 /// One more than the highest descriptor there ever was.
 pub(crate) fn table_len() -> usize {
-    TABLE.lock().len()
+    TABLE.lock().slots.len()
 }
 
 /// `FD_CLOEXEC`.
@@ -209,9 +269,7 @@ pub(crate) fn table_len() -> usize {
 /// # Errors
 /// `EBADF`.
 pub fn close_on_exec(fd: i32) -> Outcome<bool> {
-    let table = TABLE.lock();
-    let slot = usize::try_from(fd).ok().and_then(|fd| table.get(fd)?.as_ref());
-    slot.map(|slot| slot.close_on_exec).ok_or(EBADF)
+    TABLE.lock().get(fd).map(|slot| slot.close_on_exec)
 }
 
 /// Sets `FD_CLOEXEC`.
@@ -220,7 +278,7 @@ pub fn close_on_exec(fd: i32) -> Outcome<bool> {
 /// `EBADF`.
 pub fn set_close_on_exec(fd: i32, close_on_exec: bool) -> Outcome<()> {
     let mut table = TABLE.lock();
-    let slot = usize::try_from(fd).ok().and_then(|fd| table.get_mut(fd)?.as_mut()).ok_or(EBADF)?;
+    let slot = usize::try_from(fd).ok().and_then(|fd| table.slots.get_mut(fd)?.as_mut()).ok_or(EBADF)?;
     slot.close_on_exec = close_on_exec;
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Calls on file descriptors, whatever is behind them. What takes a path is in [`crate::files`].
 
+use alloc::sync::Arc;
+
 use kernel::uaccess;
 
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EINVAL, Result};
-use crate::fd;
+use crate::errno::{EBADF, EINVAL, EMFILE, Errno, Result};
+use crate::fd::{self, Description};
 use crate::files::lock;
 use crate::files::opened::{OpenFile, OpenPath};
 use crate::pipe;
@@ -62,7 +64,7 @@ pub fn dup2(old: i32, new: i32) -> Result {
     let description = fd::get(old)?;
     let new = usize::try_from(new).map_err(|_| EBADF)?;
     if new as i32 != old {
-        fd::replace(new, description, false).map_err(|_| EBADF)?;
+        replace(new, &description, false)?;
     }
     Ok(new as u64)
 }
@@ -74,8 +76,20 @@ pub fn dup3(old: i32, new: i32, flags: i32) -> Result {
     }
     let description = fd::get(old)?;
     let new = usize::try_from(new).map_err(|_| EBADF)?;
-    fd::replace(new, description, flags & O_CLOEXEC != 0).map_err(|_| EBADF)?;
+    replace(new, &description, flags & O_CLOEXEC != 0)?;
     Ok(new as u64)
+}
+
+/// Gives a description a number that may have another one, which is closed then.
+fn replace(
+    new: usize,
+    description: &Arc<Description>,
+    close_on_exec: bool,
+) -> core::result::Result<(), Errno> {
+    match fd::replace(new, description, close_on_exec) {
+        Err(EMFILE) => Err(EBADF),
+        result => result.map(drop),
+    }
 }
 
 /// fcntl(2).

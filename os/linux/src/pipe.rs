@@ -56,7 +56,6 @@ pub fn pipe2(fds: u64, flags: i32) -> Result {
     if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
         return Err(EINVAL);
     }
-    uaccess::prepare_write(fds, 8)?;
     let state = State { octets: VecDeque::new(), capacity: CAPACITY, readers: 1, writers: 1 };
     let pipe = Arc::new(Pipe {
         state: SpinLock::new(state),
@@ -66,18 +65,12 @@ pub fn pipe2(fds: u64, flags: i32) -> Result {
     });
     let end =
         |writes| Description::new(Arc::new(PipeEnd { pipe: pipe.clone(), writes }), flags & O_NONBLOCK != 0);
-    let (reader, writer) = (end(false), end(true));
+    let (read_fd, write_fd) = (fd::reserve(0)?, fd::reserve(0)?);
+    uaccess::write(fds, [read_fd.number(), write_fd.number()])?;
     let close_on_exec = flags & O_CLOEXEC != 0;
-    let read_fd = fd::install(reader, close_on_exec, 0)? as i32;
-    let installed = fd::install(writer, close_on_exec, 0)
-        .and_then(|write_fd| Ok((write_fd, uaccess::write(fds, [read_fd, write_fd as i32])?)));
-    match installed {
-        Ok(_) => Ok(0),
-        Err(error) => {
-            let _ = fd::remove(read_fd);
-            Err(error)
-        }
-    }
+    read_fd.install(end(false), close_on_exec);
+    write_fd.install(end(true), close_on_exec);
+    Ok(0)
 }
 
 /// The pipe operations of fcntl(2). `None`: it is none of them.

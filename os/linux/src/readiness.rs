@@ -12,7 +12,7 @@ use kernel::sched::{self, Waiter, Wake};
 use sync::SpinLock;
 
 use crate::epoll::Item;
-use crate::errno::{EAGAIN, ENOMEM, ERESTARTSYS, Errno};
+use crate::errno::{EAGAIN, EINVAL, ELOOP, ENOMEM, ERESTARTSYS, Errno};
 use crate::fd::Description;
 
 /// Events as in poll(2).
@@ -91,17 +91,20 @@ impl Readiness {
         self.add(Registered::Epoll(item.clone()))
     }
 
-    /// How many epoll instances are around the object, one inside the other; not more than `most` are counted.
-    pub(crate) fn levels_above(&self, most: u32) -> u32 {
-        if most == 0 {
-            return 0;
+    /// How many epoll instances are around the object, one inside the other: `most` at most.
+    ///
+    /// # Errors
+    /// `ELOOP`: there are more. `EINVAL`: so many that `steps` do not do.
+    pub(crate) fn levels_above(&self, most: u32, steps: &mut u32) -> Result<u32, Errno> {
+        let mut above = 0;
+        for entry in self.registered.lock().iter() {
+            if let Registered::Epoll(item) = entry {
+                let most = most.checked_sub(1).ok_or(ELOOP)?;
+                *steps = steps.checked_sub(1).ok_or(EINVAL)?;
+                above = above.max(1 + item.instance_readiness().levels_above(most, steps)?);
+            }
         }
-        let registered = self.registered.lock();
-        let above = registered.iter().filter_map(|entry| match entry {
-            Registered::Epoll(item) => Some(1 + item.instance_readiness().levels_above(most - 1)),
-            Registered::Thread(..) => None,
-        });
-        above.max().unwrap_or(0)
+        Ok(above)
     }
 
     pub(crate) fn stop_epoll(&self, item: &Arc<Item>) {
@@ -118,7 +121,9 @@ impl Readiness {
             let removed = registered.swap_remove(at);
             self.count.store(registered.len(), Ordering::SeqCst);
             drop(registered);
-            drop(removed);
+            if let Registered::Epoll(item) = removed {
+                item.forget();
+            }
         }
     }
 

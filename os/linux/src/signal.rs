@@ -15,9 +15,9 @@ use kernel::arch::current::vectors::{TrapFrame, VECTOR_GP};
 use kernel::mm::PageInError;
 use kernel::report::{self, Cause};
 use kernel::sched::Wake;
-use kernel::sched::thread::{AltStack, PendingSignals, SignalInfo, Thread, Tid};
+use kernel::sched::thread::{AltStack, PendingSignals, SignalInfo, Thread, ThreadSignals, Tid};
 use kernel::{exit, log, sched, uaccess};
-use sync::SpinLock;
+use sync::{SpinGuard, SpinLock};
 
 use crate::errno::{
     EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ESRCH,
@@ -369,13 +369,28 @@ pub fn rt_sigaction(signal: i32, act: u64, old: u64, size: usize) -> Result {
     Ok(0)
 }
 
-/// Replaces the current thread's mask; what it unblocks is delivered on the way back.
-fn set_mask(mask: u64) {
+/// Changes the current thread's mask and returns it as it was; what it unblocks is delivered on the way back.
+fn change_mask(change: impl FnOnce(u64) -> u64) -> u64 {
     let thread = sched::current();
-    let mask = mask & !UNBLOCKABLE;
-    let before = core::mem::replace(&mut thread.signals.lock().mask, mask);
-    notify_if_pending(&thread);
-    retarget(mask & !before);
+    let mut signals = thread.signals.lock();
+    let before = signals.mask;
+    signals.mask = change(before) & !UNBLOCKABLE;
+    mask_changed(&thread, signals, before);
+    before
+}
+
+/// Opens the lock under which a thread's mask was changed, and looks for what that means.
+fn mask_changed(thread: &Arc<Thread>, signals: SpinGuard<'_, ThreadSignals>, before: u64) {
+    let (mask, own) = (signals.mask, signals.pending.set());
+    drop(signals);
+    // After the change: whoever sends now sees the mask.
+    let process = PROCESS.lock().set();
+    if (own | process) & !mask != 0 {
+        sched::notify(thread);
+    }
+    if process & mask & !before != 0 {
+        retarget(mask & !before);
+    }
 }
 
 /// Notifies a thread that has a signal to deliver.
@@ -403,16 +418,18 @@ pub fn rt_sigprocmask(how: i32, set: u64, old: u64, size: usize) -> Result {
     if size != SET_SIZE {
         return Err(EINVAL);
     }
-    let before = sched::current().signals.lock().mask;
-    if set != 0 {
-        let set = uaccess::read::<u64>(set)?;
-        match how {
-            0 => set_mask(before | set),
-            1 => set_mask(before & !set),
-            2 => set_mask(set),
-            _ => return Err(EINVAL),
+    let before = match set {
+        0 => sched::current().signals.lock().mask,
+        _ => {
+            let set = uaccess::read::<u64>(set)?;
+            match how {
+                0 => change_mask(|mask| mask | set),
+                1 => change_mask(|mask| mask & !set),
+                2 => change_mask(|_| set),
+                _ => return Err(EINVAL),
+            }
         }
-    }
+    };
     if old != 0 {
         uaccess::write(old, before)?;
     }
@@ -443,21 +460,24 @@ pub fn rt_sigpending(set: u64, size: usize) -> Result {
     Ok(0)
 }
 
+/// Replaces the current thread's mask until the end of a call; the frame of a handler that runs then restores it. Returns it as it
+/// was.
+fn replace_mask(mask: u64) -> u64 {
+    let thread = sched::current();
+    let mut signals = thread.signals.lock();
+    let before = core::mem::replace(&mut signals.mask, mask);
+    signals.saved_mask = Some(before);
+    mask_changed(&thread, signals, before);
+    before
+}
+
 /// rt_sigsuspend(2): returns when a handler has run.
 pub fn rt_sigsuspend(mask: u64, size: usize) -> Result {
     if size != SET_SIZE {
         return Err(EINVAL);
     }
     let mask = uaccess::read::<u64>(mask)? & !UNBLOCKABLE;
-    let thread = sched::current();
-    let before = {
-        let mut signals = thread.signals.lock();
-        // The handler's frame restores it.
-        signals.saved_mask = Some(signals.mask);
-        core::mem::replace(&mut signals.mask, mask)
-    };
-    notify_if_pending(&thread);
-    retarget(mask & !before);
+    replace_mask(mask);
     pause()
 }
 
@@ -471,17 +491,11 @@ pub(crate) fn with_mask(mask: u64, size: usize, call: impl FnOnce() -> Result) -
         return Err(EINVAL);
     }
     let mask = uaccess::read::<u64>(mask)? & !UNBLOCKABLE;
-    let thread = sched::current();
-    let before = {
-        let mut signals = thread.signals.lock();
-        signals.saved_mask = Some(signals.mask);
-        core::mem::replace(&mut signals.mask, mask)
-    };
-    notify_if_pending(&thread);
+    let before = replace_mask(mask);
     let result = call();
     if !matches!(result, Err(EINTR | ERESTARTNOHAND | ERESTARTSYS)) {
-        thread.signals.lock().saved_mask = None;
-        set_mask(before);
+        sched::current().signals.lock().saved_mask = None;
+        change_mask(|_| before);
     }
     result
 }
@@ -661,29 +675,23 @@ fn end_by(signal: u8) -> ! {
 /// rt_sigreturn(2): the end of a handler.
 pub fn rt_sigreturn(frame: &mut TrapFrame) -> Result {
     let thread = sched::current();
-    match frame::pop(frame) {
-        Ok((mask, alt_stack)) => {
-            let mut signals = thread.signals.lock();
-            signals.mask = mask & !UNBLOCKABLE;
-            if let Some(alt_stack) = alt_stack {
-                signals.alt_stack = alt_stack;
-            }
-            drop(signals);
-            if !frame::is_canonical(frame.rip) {
-                // The CPU would refuse to go there.
-                frame.vector = VECTOR_GP;
-                frame.error = 0;
-                linux_fault(frame, Cause::Exception);
-            }
-            notify_if_pending(&thread);
-            // The caller writes the result to rax, which is the interrupted code's.
-            Ok(frame.rax)
-        }
-        Err(frame::NoFrame) => {
-            log!(Error, "sigreturn without a signal frame on the stack");
-            end_by(SIGSEGV)
+    let popped = frame::pop(frame);
+    if let Some(popped) = &popped {
+        let mut signals = thread.signals.lock();
+        signals.mask = popped.mask & !UNBLOCKABLE;
+        if popped.is_whole {
+            signals.alt_stack = popped.alt_stack;
         }
     }
+    if popped.is_none_or(|popped| !popped.is_whole) || !frame::is_canonical(frame.rip) {
+        // There is no frame, or the CPU would refuse what is in it.
+        frame.vector = VECTOR_GP;
+        frame.error = 0;
+        linux_fault(frame, Cause::Exception);
+    }
+    notify_if_pending(&thread);
+    // The caller writes the result to rax, which is the interrupted code's.
+    Ok(frame.rax)
 }
 
 /// A fault of the program: delivered to its handler, or reported.

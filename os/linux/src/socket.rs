@@ -28,6 +28,8 @@ pub enum Kind {
 
 /// Flags of sends and receives (send(2), recv(2)).
 pub mod flags {
+    /// Urgent data.
+    pub const OOB: u32 = 0x1;
     /// Data stays in the queue.
     pub const PEEK: u32 = 0x2;
     /// What did not fit is counted in the result.
@@ -36,10 +38,14 @@ pub mod flags {
     pub const DONTWAIT: u32 = 0x40;
     /// Wait for all of it.
     pub const WAITALL: u32 = 0x100;
+    /// What the network said about what was sent.
+    pub const ERRQUEUE: u32 = 0x2000;
     /// No signal for a broken connection.
     pub const NOSIGNAL: u32 = 0x4000;
     /// More is coming.
     pub const MORE: u32 = 0x8000;
+    /// Connect and send at once.
+    pub const FASTOPEN: u32 = 0x2000_0000;
 }
 
 /// What a receive gave.
@@ -236,14 +242,16 @@ pub fn accept4(fd: i32, address: u64, len_at: u64, flags: i32) -> Result {
     if flags & !(O_NONBLOCK | O_CLOEXEC) != 0 {
         return Err(EINVAL);
     }
-    let (accepted, domain, peer) = with(fd, |socket, nonblocking| {
+    let (number, accepted, domain, peer) = with(fd, |socket, nonblocking| {
+        // First, as Linux does it: without a number the connection stays in the queue.
+        let number = fd::reserve(0)?;
         let (accepted, peer) = socket.accept(nonblocking)?;
-        Ok((accepted, socket.domain(), peer))
+        Ok((number, accepted, socket.domain(), peer))
     })?;
     // Closes the connection if the address cannot be written.
     let description = Description::new(accepted, flags & O_NONBLOCK != 0);
     write_address(domain, Some(peer), address, len_at)?;
-    fd::install(description, flags & O_CLOEXEC != 0, 0)
+    Ok(number.install(description, flags & O_CLOEXEC != 0))
 }
 
 /// connect(2).

@@ -5,6 +5,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use abi::attached;
 use kernel::arch::current::paging::PAGE_SIZE;
 use kernel::arch::current::vdso;
 use kernel::arch::current::vectors::TrapFrame;
@@ -61,7 +62,8 @@ pub fn run(booted: &Booted) -> ! {
         name: argv0.into(),
         args: booted.settings.args.iter().map(|word| word.as_str().into()).collect(),
     });
-    let tree = mm::image::tree().map(|octets| match PackedTree::new(octets) {
+    let tree = mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Tree));
+    let tree = tree.map(|octets| match PackedTree::new(octets) {
         Ok(tree) => tree,
         Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
     });

@@ -50,6 +50,8 @@ pub struct Common {
     pub send_buffer: i32,
     /// `SO_RCVBUF`, in octets.
     pub receive_buffer: i32,
+    /// The program said what the receive buffer is.
+    pub receive_buffer_fixed: bool,
     /// `SO_SNDTIMEO`.
     pub send_timeout: Option<Duration>,
     /// `SO_RCVTIMEO`.
@@ -66,6 +68,7 @@ impl Common {
             linger: None,
             send_buffer: 128 * 1024,
             receive_buffer: 128 * 1024,
+            receive_buffer_fixed: false,
             send_timeout: None,
             receive_timeout: None,
         }
@@ -84,7 +87,10 @@ impl Common {
             // All that goes to a link goes there directly.
             name::DONTROUTE => drop(int(value)?),
             name::SNDBUF => self.send_buffer = buffer(int(value)?),
-            name::RCVBUF => self.receive_buffer = buffer(int(value)?),
+            name::RCVBUF => {
+                self.receive_buffer = buffer(int(value)?);
+                self.receive_buffer_fixed = true;
+            }
             name::LINGER => {
                 let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(EINVAL)?)?);
                 self.linger = (on != 0).then_some(seconds.max(0) as u32);

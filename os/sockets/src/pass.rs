@@ -3,18 +3,19 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddrV4;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use frame::{RxFrame, TxFrame};
+use frame::{Pressure, RxFrame, TxFrame};
 use kernel::device::net::{Interrupt, NetDevice, TxError};
 use kernel::mm::packets;
 use kernel::sched::{self, CallHandle};
 use kernel::{log, time};
 use linux::errno::{EADDRNOTAVAIL, Errno};
-use net::stack::{ListenerHandle, TcpHandle};
-use net::udp::UdpHandle;
-use net::{Event, IfaceId, Instant, Link, Settings, Stack};
+use net::stack::{Listener, Tcp};
+use net::udp::Udp;
+use net::{DropReason, Event, HandleMap, IfaceId, Instant, Link, Settings, Stack};
 use sync::SpinLock;
 use wire::MacAddr;
 
@@ -46,10 +47,12 @@ pub struct Net {
     burst: Vec<RxFrame>,
     /// The stack's next deadline, as the timer knows it.
     timer: Option<(u64, CallHandle)>,
-    /// Sockets by the places of their flows, listeners and endpoints.
-    flows: Vec<Option<Arc<TcpSocket>>>,
-    listeners: Vec<Option<Arc<TcpSocket>>>,
-    endpoints: Vec<Option<Arc<UdpSocket>>>,
+    /// The sockets of flows.
+    pub flows: HandleMap<Arc<TcpSocket>, Tcp>,
+    /// The sockets of listeners.
+    pub listeners: HandleMap<Arc<TcpSocket>, Listener>,
+    /// The sockets of endpoints.
+    pub endpoints: HandleMap<Arc<UdpSocket>, Udp>,
 }
 
 static NET: SpinLock<Option<Box<Net>>> = SpinLock::new(None);
@@ -59,6 +62,12 @@ static POSTED: SpinLock<Vec<Arc<TcpSocket>>> = SpinLock::new(Vec::new());
 /// The network's thread has work, and whom to wake.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 static THREAD: SpinLock<Option<sched::Waiter>> = SpinLock::new(None);
+/// There is no such thread.
+static THREADLESS: AtomicBool = AtomicBool::new(false);
+/// Sockets that found no memory for a frame.
+static STARVED: SpinLock<Vec<Arc<TcpSocket>>> = SpinLock::new(Vec::new());
+/// How long they wait before they are looked at again, if nothing else happens.
+const STARVED_NS: u64 = 10_000_000;
 
 /// The time, as the stack counts it.
 pub fn now() -> Instant {
@@ -76,13 +85,14 @@ pub fn init(settings: Settings) {
         devices: Vec::new(),
         burst,
         timer: None,
-        flows: Vec::new(),
-        listeners: Vec::new(),
-        endpoints: Vec::new(),
+        flows: HandleMap::new(),
+        listeners: HandleMap::new(),
+        endpoints: HandleMap::new(),
     });
     *NET.lock() = Some(net);
     sched::set_pass(pass);
     if sched::spawn_kernel(*b"net\0\0\0\0\0\0\0\0\0\0\0\0\0", thread).is_err() {
+        THREADLESS.store(true, Ordering::Relaxed);
         log!(Warn, "too little memory for the network's thread: under load the program waits (-m)");
     }
 }
@@ -116,17 +126,27 @@ pub fn post(socket: Arc<TcpSocket>) {
     }
 }
 
+/// A socket found no memory for a frame: it is told when there is some again.
+pub fn starve(socket: Arc<TcpSocket>) {
+    STARVED.lock().push(socket);
+    // It may be there already.
+    sched::request_pass(OWNER);
+}
+
 /// The network pass, on the owner.
 fn pass() {
     let more = NET.lock().as_mut().is_some_and(|net| net.pass());
-    if more && !BEHIND.swap(true, Ordering::SeqCst) {
-        // A flood must not keep the program from running: what is left over is a thread's among others.
+    if !more {
+        return;
+    }
+    if THREADLESS.load(Ordering::Relaxed) {
+        sched::request_pass(OWNER);
+    } else if !BEHIND.swap(true, Ordering::SeqCst) {
+        // A flood must not keep the program from running: what is left over is a thread's among others. If it is not
+        // waiting, it looks before it does.
         let waiter = THREAD.lock().take();
-        match waiter {
-            Some(waiter) => {
-                sched::wake(&waiter);
-            }
-            None => sched::request_pass(OWNER),
+        if let Some(waiter) = waiter {
+            sched::wake(&waiter);
         }
     }
 }
@@ -157,13 +177,51 @@ pub fn drain() {
     const STEP_NS: u64 = 2_000_000;
     let until = time::now_ns() + PATIENCE_NS;
     let has_unsent = |net: &Net| {
-        net.stack.tcp_has_unacknowledged() || net.flows.iter().flatten().any(|socket| socket.has_unsent())
+        net.stack.tcp_has_unacknowledged() || net.flows.values().any(|socket| socket.has_unsent())
     };
     while look(has_unsent) == Some(true) && time::now_ns() < until {
         sched::prepare_wait();
         sched::wait(Some(time::now_ns() + STEP_NS));
         // A signal does not keep the image from ending.
         sched::take_notified();
+    }
+    report();
+}
+
+/// What became of all frames, for the log.
+fn report() {
+    look(|net| {
+        for (_, interface) in net.stack.interfaces() {
+            let counters = interface.counters();
+            log!(
+                Info,
+                "{}: {} frames in: {} delivered, {} forwarded, {}; {} frames out, {}",
+                interface.name(),
+                counters.rx_frames,
+                counters.delivered,
+                counters.forwarded,
+                Drops(&counters.rx_dropped),
+                counters.tx_frames,
+                Drops(&counters.late_dropped),
+            );
+            if !counters.add_up() {
+                log!(Warn, "{}: frames are missing from this count", interface.name());
+            }
+        }
+    });
+}
+
+/// Numbers of dropped packets with their reasons.
+struct Drops<'a>(&'a [u64; DropReason::COUNT]);
+
+impl fmt::Display for Drops<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dropped", self.0.iter().sum::<u64>())?;
+        let counted = DropReason::ALL.iter().zip(self.0).filter(|(_, count)| **count > 0);
+        for (n, (reason, count)) in counted.enumerate() {
+            write!(f, "{}{} {count}", if n == 0 { ": " } else { ", " }, reason.name())?;
+        }
+        Ok(())
     }
 }
 
@@ -228,45 +286,15 @@ impl Net {
         Some(iface)
     }
 
-    /// Gives a stream socket a local address.
+    /// Gives a stream socket, by its number, a local address.
     ///
     /// # Errors
     /// `EADDRINUSE`, `EADDRNOTAVAIL`.
-    pub fn bind(&mut self, wanted: SocketAddrV4, reuse: bool) -> Result<SocketAddrV4, Errno> {
+    pub fn bind(&mut self, socket: u64, wanted: SocketAddrV4, reuse: bool) -> Result<SocketAddrV4, Errno> {
         if !wanted.ip().is_unspecified() && !self.stack.is_own(*wanted.ip()) {
             return Err(EADDRNOTAVAIL);
         }
-        self.bound.bind(wanted, reuse)
-    }
-
-    /// Notes whose a flow is.
-    pub fn register_flow(&mut self, handle: TcpHandle, socket: Arc<TcpSocket>) {
-        register(&mut self.flows, handle.index() as usize, socket);
-    }
-
-    /// The flow is nobody's any more.
-    pub fn forget_flow(&mut self, handle: TcpHandle) -> Option<Arc<TcpSocket>> {
-        self.flows.get_mut(handle.index() as usize)?.take()
-    }
-
-    /// Notes whose a listener is.
-    pub fn register_listener(&mut self, handle: ListenerHandle, socket: Arc<TcpSocket>) {
-        register(&mut self.listeners, handle.index() as usize, socket);
-    }
-
-    /// The listener is nobody's any more.
-    pub fn forget_listener(&mut self, handle: ListenerHandle) -> Option<Arc<TcpSocket>> {
-        self.listeners.get_mut(handle.index() as usize)?.take()
-    }
-
-    /// Notes whose an endpoint is.
-    pub fn register_endpoint(&mut self, handle: UdpHandle, socket: Arc<UdpSocket>) {
-        register(&mut self.endpoints, handle.index() as usize, socket);
-    }
-
-    /// The endpoint is nobody's any more.
-    pub fn forget_endpoint(&mut self, handle: UdpHandle) -> Option<Arc<UdpSocket>> {
-        self.endpoints.get_mut(handle.index() as usize)?.take()
+        self.bound.bind(socket, wanted, reuse)
     }
 
     /// One pass: what programs have posted, what devices have received, what is due, what follows. Returns whether there is
@@ -309,7 +337,8 @@ impl Net {
             self.handle(event);
         }
         self.transmit(now);
-        match self.stack.poll_timeout() {
+        let starved = self.feed().then(|| Instant(now.0 + STARVED_NS));
+        match self.stack.poll_timeout().into_iter().chain(starved).min() {
             Some(at) if at <= now => return true,
             Some(at) => self.arm(at),
             None => {}
@@ -320,17 +349,17 @@ impl Net {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Tcp { flow, events } => {
-                if let Some(socket) = self.flows.get(flow.index() as usize).cloned().flatten() {
+                if let Some(socket) = self.flows.get(flow).cloned() {
                     socket.on_events(self, flow, events);
                 }
             }
             Event::Accept { listener } => {
-                if let Some(socket) = self.listeners.get(listener.index() as usize).cloned().flatten() {
+                if let Some(socket) = self.listeners.get(listener).cloned() {
                     socket.on_accept(self);
                 }
             }
             Event::Udp { socket } => {
-                if let Some(endpoint) = self.endpoints.get(socket.index() as usize).cloned().flatten() {
+                if let Some(endpoint) = self.endpoints.get(socket).cloned() {
                     endpoint.on_event();
                 }
             }
@@ -364,6 +393,23 @@ impl Net {
         }
     }
 
+    /// Tells sockets that waited for memory if there is some. Returns whether some still wait.
+    fn feed(&self) -> bool {
+        let mut starved = STARVED.lock();
+        if starved.is_empty() {
+            return false;
+        }
+        if packets::budget().is_some_and(|budget| budget.pressure() > Pressure::ShrinkWindows) {
+            return true;
+        }
+        let sockets = core::mem::take(&mut *starved);
+        drop(starved);
+        for socket in sockets {
+            socket.on_memory();
+        }
+        false
+    }
+
     /// Has the owner called at the stack's deadline.
     fn arm(&mut self, at: Instant) {
         if let Some((armed, handle)) = self.timer {
@@ -374,14 +420,5 @@ impl Net {
         }
         // Without memory for it the next event does what is due.
         self.timer = sched::call_at(at.0, on_deadline, 0).ok().map(|handle| (at.0, handle));
-    }
-}
-
-fn register<T>(table: &mut Vec<Option<Arc<T>>>, index: usize, socket: Arc<T>) {
-    if index >= table.len() {
-        table.resize(index + 1, None);
-    }
-    if let Some(slot) = table.get_mut(index) {
-        *slot = Some(socket);
     }
 }

@@ -11,7 +11,7 @@ use linux::buffers::UserBuffers;
 use linux::errno::{
     EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH,
     EINVAL, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, ENODEV, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM,
-    Errno,
+    EPIPE, Errno,
 };
 use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
@@ -55,7 +55,9 @@ pub struct UdpSocket {
     phase: SpinLock<Phase>,
     common: SpinLock<Common>,
     udp: SpinLock<UdpOptions>,
-    shut: AtomicBool,
+    /// shutdown(2) was called, for receiving and for sending.
+    receive_shut: AtomicBool,
+    send_shut: AtomicBool,
 }
 
 impl UdpSocket {
@@ -68,7 +70,8 @@ impl UdpSocket {
             phase: SpinLock::new(Phase::default()),
             common: SpinLock::new(Common::new()),
             udp: SpinLock::new(UdpOptions::DEFAULT),
-            shut: AtomicBool::new(false),
+            receive_shut: AtomicBool::new(false),
+            send_shut: AtomicBool::new(false),
         })
     }
 
@@ -92,7 +95,7 @@ impl UdpSocket {
         if let Some(options) = net.stack.udp_options(endpoint) {
             *options = wanted;
         }
-        net.register_endpoint(endpoint, self.this.upgrade().ok_or(EINVAL)?);
+        net.endpoints.insert(endpoint, self.this.upgrade().ok_or(EINVAL)?);
         self.phase.lock().endpoint = Some(endpoint);
         Ok(endpoint)
     }
@@ -211,21 +214,32 @@ impl File for UdpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        self.send(from, None, 0, nonblocking)
+        let result = self.send(from, None, 0, nonblocking);
+        if result == Err(EPIPE) {
+            linux::signal::raise_broken_pipe();
+        }
+        result
     }
 
     fn events(&self) -> u32 {
         let endpoint = self.phase.lock().endpoint;
         let mut mask = events::OUT | events::WRNORM;
-        if let Some(endpoint) = endpoint {
-            let readable =
-                pass::look(|net| net.stack.udp(endpoint).is_some_and(|endpoint| endpoint.is_readable()));
-            if readable == Some(true) {
+        let endpoint = endpoint.and_then(|endpoint| {
+            pass::look(|net| net.stack.udp(endpoint).map(|e| (e.is_readable(), e.has_error()))).flatten()
+        });
+        if let Some((readable, error)) = endpoint {
+            if readable {
                 mask |= events::IN | events::RDNORM;
             }
+            if error {
+                mask |= events::ERR;
+            }
         }
-        if self.shut.load(Ordering::Relaxed) {
+        if self.receive_shut.load(Ordering::Relaxed) {
             mask |= events::IN | events::RDNORM | events::RDHUP;
+            if self.send_shut.load(Ordering::Relaxed) {
+                mask |= events::HUP;
+            }
         }
         mask
     }
@@ -261,7 +275,7 @@ impl File for UdpSocket {
         if let Some(endpoint) = endpoint {
             let this = pass::with(|net| {
                 net.stack.udp_close(endpoint, pass::now());
-                net.forget_endpoint(endpoint)
+                net.endpoints.remove(endpoint)
             });
             drop(this);
         }
@@ -275,10 +289,13 @@ impl Socket for UdpSocket {
 
     fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
         let SocketAddr::V4(address) = address else { return Err(EAFNOSUPPORT) };
-        if self.phase.lock().endpoint.is_some() {
-            return Err(EINVAL);
-        }
-        pass::with(|net| self.endpoint(net, address)).ok_or(ENETDOWN)??;
+        pass::with(|net| {
+            if self.phase.lock().endpoint.is_some() {
+                return Err(EINVAL);
+            }
+            self.endpoint(net, address)
+        })
+        .ok_or(ENETDOWN)??;
         Ok(())
     }
 
@@ -311,11 +328,18 @@ impl Socket for UdpSocket {
         &self,
         from: &mut UserBuffers,
         to: Option<SocketAddr>,
-        _flags: u32,
+        flags: u32,
         _nonblocking: bool,
     ) -> Result<usize, Errno> {
+        if flags & flags::OOB != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        if self.send_shut.load(Ordering::Relaxed) {
+            return Err(EPIPE);
+        }
         let to = match to {
             None => None,
+            Some(to) if to.port() == 0 => return Err(EINVAL),
             Some(SocketAddr::V4(to)) => Some((*to.ip(), Port(to.port()))),
             Some(SocketAddr::V6(_)) => return Err(EAFNOSUPPORT),
         };
@@ -344,12 +368,15 @@ impl Socket for UdpSocket {
     }
 
     fn receive(&self, to: &mut UserBuffers, flags: u32, nonblocking: bool) -> Result<Received, Errno> {
+        if flags & flags::ERRQUEUE != 0 {
+            return Err(EAGAIN);
+        }
         let deadline = options::deadline(self.common.lock().receive_timeout);
         let peek = flags & flags::PEEK != 0;
         let datagram =
             self.readiness.block_on(events::IN, nonblocking, deadline, || match self.try_receive(peek) {
                 Ok(datagram) => Ok(Some(datagram)),
-                Err(EAGAIN) if self.shut.load(Ordering::Relaxed) => Ok(None),
+                Err(EAGAIN) if self.receive_shut.load(Ordering::Relaxed) => Ok(None),
                 Err(error) => Err(error),
             })?;
         let Some(datagram) = datagram else { return Ok(Received { len: 0, from: None, truncated: false }) };
@@ -367,9 +394,12 @@ impl Socket for UdpSocket {
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         self.peer_address()?;
         if how != Shutdown::Write {
-            self.shut.store(true, Ordering::Relaxed);
-            self.readiness.notify(events::IN | events::RDNORM | events::RDHUP);
+            self.receive_shut.store(true, Ordering::Relaxed);
         }
+        if how != Shutdown::Read {
+            self.send_shut.store(true, Ordering::Relaxed);
+        }
+        self.readiness.notify(events::IN | events::RDNORM | events::RDHUP | events::HUP);
         Ok(())
     }
 

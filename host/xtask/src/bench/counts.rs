@@ -63,6 +63,38 @@ impl Counter {
         self.run(vm, "", true)
     }
 
+    /// Counts all that a machine does while `run` has it.
+    pub fn total<T>(&self, vm: &Vm, run: impl FnOnce(&Vm) -> Result<T>) -> Result<(Counts, T)> {
+        let mut vm = vm.clone();
+        let out = self.attach(&mut vm, "")?;
+        let result = run(&vm)?;
+        let text = fs::read_to_string(&out).context("the plugin wrote nothing")?;
+        let total = read(&text)?.into_iter().find(|line| line.window == "total");
+        Ok((total.context("the plugin wrote no total")?, result))
+    }
+
+    /// Where instructions went from the first time at `from` to the machine's end, while `run` has it: the histogram's text.
+    pub fn histogram_from(&self, vm: &Vm, from: u64, run: impl FnOnce(&Vm) -> Result<()>) -> Result<String> {
+        let hist = self.scratch.join("histogram");
+        let mut vm = vm.clone();
+        // The window ends nowhere.
+        self.attach(
+            &mut vm,
+            &format!(",window=program:{from:#x}:0xffffffffffffffff,hist={}", option(&hist)?),
+        )?;
+        run(&vm)?;
+        fs::read_to_string(&hist).context("the plugin wrote no histogram")
+    }
+
+    /// Adds the plugin to a machine; returns where it will write.
+    fn attach(&self, vm: &mut Vm, arguments: &str) -> Result<PathBuf> {
+        let out = self.scratch.join("counts.json");
+        let _ = fs::remove_file(&out);
+        let plugin = format!("{},out={}{arguments}", option(&self.library)?, option(&out)?);
+        vm.extra.extend(["-plugin".into(), plugin.into()]);
+        Ok(out)
+    }
+
     fn count_boot(&self, vm: &Vm, symbols: &Symbols, with_histogram: bool) -> Result<(Counts, String)> {
         let window = format!(",window=boot:{:#x}:{:#x}", symbols.pvh_entry, symbols.main()?);
         let Counted { lines, histogram, told } = self.run(vm, &window, with_histogram)?;
@@ -75,14 +107,13 @@ impl Counter {
     }
 
     fn run(&self, vm: &Vm, windows: &str, with_histogram: bool) -> Result<Counted> {
-        let (out, hist) = (self.scratch.join("counts.json"), self.scratch.join("histogram"));
-        let _ = fs::remove_file(&out);
-        let mut plugin = format!("{},out={}{windows}", option(&self.library)?, option(&out)?);
+        let hist = self.scratch.join("histogram");
+        let mut arguments = windows.to_owned();
         if with_histogram {
-            plugin += &format!(",hist={}", option(&hist)?);
+            arguments += &format!(",hist={}", option(&hist)?);
         }
         let mut vm = vm.clone();
-        vm.extra.extend(["-plugin".into(), plugin.into()]);
+        let out = self.attach(&mut vm, &arguments)?;
         let finished = vm.run()?;
         let told = format!("{}\nits console:\n{}", finished.outcome, finished.text());
         let text = fs::read_to_string(&out).with_context(|| format!("the plugin wrote nothing: {told}"))?;

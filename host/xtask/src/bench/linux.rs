@@ -7,6 +7,7 @@ use crate::repo;
 use anyhow::{Context, Result, bail};
 use qemu::{Machine, Vm};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,18 @@ const META_PACKAGE: &str = "linux-image-cloud-amd64";
 /// mitigations; the time-stamp counter as clock; messages only of what goes wrong; QEMU ends when the program does (init's end is a
 /// panic, a panic restarts, and `-no-reboot` ends).
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=1 panic=-1 clearcpuid=rep_good mitigations=off tsc=reliable rdinit=/init --";
+
+/// What drives a virtio network interface on PCI, in the order in which they need each other.
+const NETWORK_MODULES: [&str; 8] = [
+    "drivers/virtio/virtio_ring.ko",
+    "drivers/virtio/virtio.ko",
+    "drivers/virtio/virtio_pci_legacy_dev.ko",
+    "drivers/virtio/virtio_pci_modern_dev.ko",
+    "drivers/virtio/virtio_pci.ko",
+    "net/core/failover.ko",
+    "drivers/net/net_failover.ko",
+    "drivers/net/virtio_net.ko",
+];
 
 /// The kernel, unpacked.
 pub struct Linux {
@@ -53,10 +66,27 @@ impl Linux {
 
     /// A machine whose init is this program.
     pub fn guest(&self, program: &Path, args: &[String]) -> Result<Vm> {
+        self.boot(Archive::default(), program, args)
+    }
+
+    /// A machine with a network interface and its address; `init`, the program `netinit`, sets it up and starts the program.
+    pub fn guest_with_network(&self, init: &Path, address: (Ipv4Addr, u8), program: &Path) -> Result<Vm> {
         let mut archive = Archive::default();
+        archive.folder("modules");
+        let modules = self.folder.join("lib/modules").join(&self.name).join("kernel");
+        for (n, module) in NETWORK_MODULES.iter().enumerate() {
+            let file = modules.join(module);
+            let content = fs::read(&file).with_context(|| file.display().to_string())?;
+            archive.program(&format!("modules/{n:02}"), &content);
+        }
+        archive.program("program", &fs::read(program).with_context(|| program.display().to_string())?);
+        self.boot(archive, init, &[address.0.to_string(), address.1.to_string(), "/program".to_owned()])
+    }
+
+    fn boot(&self, mut archive: Archive, init: &Path, args: &[String]) -> Result<Vm> {
         archive.folder("dev");
         archive.device("dev/console", 5, 1);
-        archive.program("init", &fs::read(program).with_context(|| program.display().to_string())?);
+        archive.program("init", &fs::read(init).with_context(|| init.display().to_string())?);
         let file = self.folder.join("initramfs");
         fs::write(&file, archive.finish()).with_context(|| file.display().to_string())?;
         let mut vm = Vm::new(&self.kernel);

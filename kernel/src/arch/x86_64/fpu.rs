@@ -1,13 +1,16 @@
 //! Floating-point and vector state: `xsave` where the CPU has it, `fxsave` where it does not.
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
-use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::NonNull;
 
 use sync::Once;
 
 use super::cpuid::{self, CpuFeatures};
+use super::uaccess::Restored;
+use super::vectors::TrapFrame;
+use crate::mm::Access;
+use crate::uaccess::{self, Fault};
 
 /// How state is kept on this machine; the same on all its CPUs.
 struct Mode {
@@ -106,22 +109,6 @@ impl FpuState {
     }
 }
 
-impl FpuState {
-    /// The area's octets.
-    fn octets(&mut self) -> &mut [u8] {
-        // SAFETY: the area is this state's alone, of this size, and was zeroed when it was allocated.
-        unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), state_size()) }
-    }
-}
-
-/// Octets of the state as a signal frame holds it.
-fn state_size() -> usize {
-    match mode().mask {
-        Some(_) => mode().size,
-        None => LEGACY_SIZE,
-    }
-}
-
 /// Octets that `fxsave` writes, and of the header behind it that `xsave` adds (SDM vol. 1 § 13.4).
 const LEGACY_SIZE: usize = 512;
 const HEADER_SIZE: usize = 64;
@@ -131,81 +118,68 @@ const SOFTWARE: usize = 464;
 const MAGIC1: u32 = 0x4650_5853;
 const MAGIC2: u32 = 0x4650_5845;
 
-/// The state is none that the CPU would take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadState;
-
-/// The program's floating-point state as a signal frame holds it: xmm registers from its trap frame, everything else from
-/// the CPU. `None`: no memory.
-pub fn program_state(frame: &super::vectors::TrapFrame) -> Option<Vec<u8>> {
-    let mut state = FpuState::new()?;
-    let xmm = frame.xmm.as_ptr();
-    // SAFETY: loads xmm registers, which calls may change anyway, from the frame; `save` then reads the CPU's state.
-    unsafe {
-        asm!(
-            ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
-            "movups xmm\\i, [{xmm} + 16 * \\i]",
-            ".endr",
-            "test {full:e}, {full:e}",
-            "jz 2f",
-            "xsave64 [{area}]",
-            "jmp 3f",
-            "2: fxsave64 [{area}]",
-            "3:",
-            xmm = in(reg) xmm,
-            area = in(reg) state.area.as_ptr(),
-            full = in(reg) u32::from(mode().mask.is_some()),
-            in("eax") mode().mask.unwrap_or(0) as u32,
-            in("edx") (mode().mask.unwrap_or(0) >> 32) as u32,
-            clobber_abi("sysv64"),
-        );
-    }
-    let mut octets = Vec::new();
-    octets.try_reserve_exact(state_size() + size_of::<u32>()).ok()?;
-    octets.extend_from_slice(state.octets());
-    if let Some(mask) = mode().mask {
-        let size = octets.len() as u32;
-        octets[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
-        octets[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(size + 4).to_le_bytes());
-        octets[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&mask.to_le_bytes());
-        octets[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&size.to_le_bytes());
-        octets.extend_from_slice(&MAGIC2.to_le_bytes());
-    }
-    Some(octets)
+/// Octets of the program's floating-point state as a signal frame holds it.
+pub fn frame_size() -> usize {
+    mode().size + size_of::<u32>()
 }
 
-/// A buffer for what [`set_program_state`] takes.
-pub fn state_buffer() -> Vec<u8> {
-    alloc::vec![0; state_size()]
-}
-
-/// Makes `octets`, from a signal frame, the program's floating-point state. What the CPU would refuse is refused or
-/// masked here.
+/// Writes the program's floating-point state to program memory, as a signal frame holds it: xmm registers from its trap frame,
+/// everything else from the CPU. `to` is a multiple of 64, with room for [`frame_size`] octets.
 ///
 /// # Errors
-/// [`BadState`].
-pub fn set_program_state(frame: &mut super::vectors::TrapFrame, octets: &mut [u8]) -> Result<(), BadState> {
-    let mut state = FpuState::new().ok_or(BadState)?;
-    if octets.len() != state.octets().len() {
-        return Err(BadState);
+/// [`Fault`].
+pub fn write_program_state(frame: &TrapFrame, to: u64) -> Result<(), Fault> {
+    let Mode { mask, size, .. } = *mode();
+    if mask.is_some() {
+        // `xsave` writes a part of it.
+        uaccess::write(to + LEGACY_SIZE as u64, [0u64; HEADER_SIZE / 8])?;
     }
-    // Bits of MXCSR that this CPU does not have would fault (SDM vol. 1 § 11.6.6); those every x86_64 CPU has are 16.
-    octets[26..28].fill(0);
-    if let Some(mask) = mode().mask {
-        let header = &mut octets[LEGACY_SIZE..LEGACY_SIZE + HEADER_SIZE];
-        let (features, rest) = header.split_at_mut(8);
-        for (octet, allowed) in features.iter_mut().zip(mask.to_le_bytes()) {
-            *octet &= allowed;
-        }
-        rest.fill(0);
+    uaccess::touch(to, size, Access::Write, || {
+        // SAFETY: `touch` has checked the range, and the caller answers for the alignment.
+        let done = unsafe { super::uaccess::save_fpu(to, &frame.xmm, mask) };
+        done.then_some(())
+    })?;
+    if let Some(mask) = mask {
+        let mut software = [0u32; (LEGACY_SIZE - SOFTWARE) / 4];
+        software[..5].copy_from_slice(&[
+            MAGIC1,
+            frame_size() as u32,
+            mask as u32,
+            (mask >> 32) as u32,
+            size as u32,
+        ]);
+        uaccess::write(to + SOFTWARE as u64, software)?;
+        uaccess::write(to + size as u64, MAGIC2)?;
     }
-    state.octets().copy_from_slice(octets);
-    state.make_program_state(frame);
     Ok(())
 }
 
+/// The state is not there, or none that the CPU would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadState;
+
+impl From<Fault> for BadState {
+    fn from(_: Fault) -> Self {
+        Self
+    }
+}
+
+/// Makes what is in program memory, in a signal frame, the program's floating-point state.
+///
+/// # Errors
+/// [`BadState`]; the program's state is lost.
+pub fn read_program_state(frame: &mut TrapFrame, from: u64) -> Result<(), BadState> {
+    let Mode { mask, size, .. } = *mode();
+    let restored = uaccess::touch(from, size, Access::Read, || {
+        // SAFETY: `touch` has checked the range.
+        let restored = unsafe { super::uaccess::restore_fpu(from, &mut frame.xmm, mask) };
+        (restored != Restored::Missing).then_some(restored)
+    })?;
+    if restored == Restored::Done { Ok(()) } else { Err(BadState) }
+}
+
 /// Gives the program the state it started with.
-pub fn reset_program_state(frame: &mut super::vectors::TrapFrame) {
+pub fn reset_program_state(frame: &mut TrapFrame) {
     if let Some(state) = FpuState::new() {
         state.make_program_state(frame);
     }
@@ -213,7 +187,7 @@ pub fn reset_program_state(frame: &mut super::vectors::TrapFrame) {
 
 impl FpuState {
     /// Loads the state and copies the xmm registers to the frame.
-    fn make_program_state(&self, frame: &mut super::vectors::TrapFrame) {
+    fn make_program_state(&self, frame: &mut TrapFrame) {
         // SAFETY: the area holds a state that the CPU takes; the registers go to the frame, and calls may change them.
         unsafe {
             asm!(

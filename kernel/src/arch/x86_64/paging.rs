@@ -86,6 +86,31 @@ pub struct PageTables {
     user: u64,
 }
 
+/// Forgets translations on this CPU: one by one while they are few.
+#[derive(Default)]
+struct Flush {
+    pages: u32,
+}
+
+impl Flush {
+    /// More, and forgetting all of them costs less (`tlb_single_page_flush_ceiling` of Linux).
+    const MAX_SINGLE: u32 = 33;
+
+    /// The entry of a page was changed.
+    fn page(&mut self, address: u64) {
+        if self.pages < Self::MAX_SINGLE {
+            cpu::invlpg(address);
+        }
+        self.pages += 1;
+    }
+
+    fn finish(self) {
+        if self.pages > Self::MAX_SINGLE {
+            cpu::reload_cr3();
+        }
+    }
+}
+
 /// A page-table page could not be allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoFrame;
@@ -207,54 +232,105 @@ impl PageTables {
         self.entry(address, true)?.map(drop).ok_or(NoFrame)
     }
 
-    /// Changes what may be done with the page at `address`, if one is there. Returns whether something was taken away that
-    /// another CPU may still believe to have.
+    /// Changes what may be done with the pages of a range that are there. Returns whether something was taken away that another
+    /// CPU may still believe to have.
     ///
     /// # Safety
     /// Nothing relies on what is taken away.
-    pub unsafe fn protect(&mut self, address: u64, protection: Protection) -> bool {
-        let Ok(Some(entry)) = self.entry(address, false) else { return false };
-        // SAFETY: `entry` points into a live table.
-        unsafe {
-            let before = entry.read();
-            let Some(frame) = Entry(before).held_frame() else { return false };
-            let after = Entry::new(frame, protection, self.user(address)).0;
-            entry.write(after);
-            cpu::invlpg(address);
-            // What both bits stand for is a right, but for the last one, which forbids.
-            before & PRESENT != 0
-                && (before & !after & (PRESENT | WRITE) != 0 || !before & after & NO_EXECUTE != 0)
-        }
+    pub unsafe fn protect(&mut self, range: Range<u64>, protection: Protection) -> bool {
+        let user = self.user(range.start);
+        let (mut lost, mut flush) = (false, Flush::default());
+        self.find_held(range, |page, entry| {
+            let before = *entry;
+            let after = Entry::new(before & ADDRESS, protection, user).0;
+            *entry = after;
+            if before & PRESENT != 0 {
+                flush.page(page);
+                // What both bits stand for is a right, but for the last one, which forbids.
+                lost |= before & !after & (PRESENT | WRITE) != 0 || !before & after & NO_EXECUTE != 0;
+            }
+            false
+        });
+        flush.finish();
+        lost
     }
 
-    /// Removes what is mapped at `address` and returns it.
+    /// Removes what is mapped in a range; `gone` gets the frames.
     ///
     /// # Safety
-    /// Nothing relies on the page.
-    pub unsafe fn unmap(&mut self, address: u64) -> Option<Entry> {
-        let entry = self.entry(address, false).ok()??;
-        // SAFETY: `entry` points into a live table.
-        let before = Entry(unsafe { entry.replace(0) });
-        if before.frame().is_some() {
-            cpu::invlpg(address);
-        }
-        before.held_frame().map(|_| before)
+    /// Nothing relies on the pages. On this CPU, too, nothing may use them before the return.
+    pub unsafe fn unmap(&mut self, range: Range<u64>, mut gone: impl FnMut(u64)) {
+        let mut flush = Flush::default();
+        self.find_held(range, |page, entry| {
+            let before = core::mem::take(entry);
+            if before & PRESENT != 0 {
+                flush.page(page);
+            }
+            gone(before & ADDRESS);
+            false
+        });
+        flush.finish();
     }
 
-    /// First address at or above `address` whose last-level table exists, or may: a walk over a range skips as much at a time as
-    /// there are no tables for, up to 512 GiB.
-    pub fn next_table(&mut self, address: u64) -> u64 {
+    /// The first page of a range that holds a frame, mapped or not, and its entry.
+    pub fn next_held(&mut self, range: Range<u64>) -> Option<(u64, Entry)> {
+        let mut found = None;
+        self.find_held(range, |page, entry| {
+            found = Some((page, Entry(*entry)));
+            true
+        });
+        found
+    }
+
+    /// Calls `f` for the pages of a range that hold a frame, and their entries, until it returns true. One walk for a last-level
+    /// table (2 MiB), and where there is none one for as much as there are none for, up to 512 GiB.
+    fn find_held(&mut self, range: Range<u64>, mut f: impl FnMut(u64, &mut u64) -> bool) {
+        let mut page = range.start;
+        while page < range.end {
+            let table = match self.last_table(page) {
+                Ok(table) => table,
+                Err(next) => {
+                    page = next;
+                    continue;
+                }
+            };
+            let end = (page | 0x1f_ffff).saturating_add(1).min(range.end);
+            let first = (page / PAGE_SIZE % 512) as usize;
+            let entries = &mut table[first..first + ((end - page) / PAGE_SIZE) as usize];
+            let mut look = |entries: &mut [u64], first: u64| {
+                let mut pages = (first..).step_by(PAGE_SIZE as usize).zip(entries);
+                pages.any(|(page, entry)| *entry != 0 && f(page, entry))
+            };
+            // Tables are mostly empty: eight entries in a step.
+            let (eights, rest) = entries.as_chunks_mut::<8>();
+            for eight in eights {
+                let [a, b, c, d, e, f, g, h] = *eight;
+                if a | b | c | d | e | f | g | h != 0 && look(eight, page) {
+                    return;
+                }
+                page += 8 * PAGE_SIZE;
+            }
+            if look(rest, page) {
+                return;
+            }
+            page = end;
+        }
+    }
+
+    /// The last-level table for `address`. `Err`: there is none, and the first address above for which there may be one.
+    fn last_table(&mut self, address: u64) -> Result<&mut [u64; 512], u64> {
         let mut table = self.pml4;
         for level in (1..4).rev() {
             let shift = 12 + 9 * level;
             // SAFETY: `table` is a page-table page, reached through the direct map; only `&mut self` writes it.
             let entry = unsafe { (*Self::table(table))[(address >> shift & 511) as usize] };
             if entry & PRESENT == 0 {
-                return (address | ((1 << shift) - 1)).saturating_add(1);
+                return Err((address | ((1 << shift) - 1)).saturating_add(1));
             }
             table = entry & ADDRESS;
         }
-        address
+        // SAFETY: as above.
+        Ok(unsafe { &mut *Self::table(table) })
     }
 
     /// Gives back the tables of the low half that map nothing; returns how many. For when memory is short: it looks at every

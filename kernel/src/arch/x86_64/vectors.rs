@@ -8,8 +8,8 @@
 //!   is done when the outermost section is left.
 //! * an **exception or interrupt from the program** becomes a [`TrapFrame`] on the thread's kernel stack and
 //!   [`trap_from_program`].
-//! * an **exception inside a kernel section** is either a fault of a user-memory copy, which goes on at its fix-up,
-//!   or the end: [`exception_in_kernel`].
+//! * an **exception inside a kernel section** is either a fault of a routine that touches user memory, which goes on at its
+//!   fix-up, or the end: [`exception_in_kernel`].
 //!
 //! With the program at ring 3 ([`super::isolation`]) the stubs go on at entries of their own.
 
@@ -287,8 +287,8 @@ global_asm!(
     "add rsp, 16",
     "mov dword ptr gs:[{depth}], 0",
     "IRQ_RETURN_TO_RING_3",
-    // In the kernel only page faults return. What does not (NMI, #MC, #DF and what should not be) may have come between an entry
-    // and its `swapgs`: the kernel's base, and only that, is negative.
+    // In the kernel page faults return, and #GP where the program's floating-point state is loaded. What does not (NMI, #MC, #DF
+    // and what should not be) may have come between an entry and its `swapgs`: the kernel's base, and only that, is negative.
     "6: cmp qword ptr [rsp], {page_fault}",
     "je 7f",
     "push rax",
@@ -485,12 +485,12 @@ extern "C" fn exception_in_kernel(frame: &mut TrapFrame) {
     if frame.vector == VECTOR_NMI && exit::is_ending() {
         super::irq::halt_forever();
     }
+    if let Some(fixup) = super::uaccess::fixup(frame.vector, frame.rip) {
+        percpu::this().uaccess_fault.store(address, Ordering::Relaxed);
+        frame.rip = fixup;
+        return;
+    }
     if frame.vector == VECTOR_PF {
-        if let Some(fixup) = super::uaccess::fixup(frame.rip) {
-            percpu::this().uaccess_fault.store(address, Ordering::Relaxed);
-            frame.rip = fixup;
-            return;
-        }
         let access = mm::Access::from_error_code(frame.error);
         report::kernel_fault(frame, Cause::Page { address, access, reason: mm::PageInError::Kernel });
     }

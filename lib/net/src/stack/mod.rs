@@ -23,6 +23,7 @@ mod igmp;
 mod interfaces;
 mod ipv4_input;
 mod ipv4_output;
+mod orphans;
 mod receive;
 mod tcp;
 mod transmit;
@@ -74,14 +75,22 @@ pub struct Settings {
     pub ephemeral_ports: RangeInclusive<u16>,
     /// Most TCP connections.
     pub max_flows: usize,
+    /// Most of them that their programs have closed (as Linux' `tcp_max_orphans`); never more than half of all.
+    pub max_orphans: usize,
     /// Packets for other hosts are sent on.
     pub forwarding: bool,
 }
 
 impl Settings {
-    /// Linux' range of ports, 65536 connections, no forwarding.
+    /// Linux' range of ports, 65536 connections, half of them without a program, no forwarding.
     pub const fn new(key: Key) -> Self {
-        Self { key, ephemeral_ports: 32_768..=60_999, max_flows: 65_536, forwarding: false }
+        Self {
+            key,
+            ephemeral_ports: 32_768..=60_999,
+            max_flows: 65_536,
+            max_orphans: 32_768,
+            forwarding: false,
+        }
     }
 }
 
@@ -192,7 +201,7 @@ impl Stack {
             forwarding: settings.forwarding,
             pressure: Pressure::None,
             udp: Endpoints::new(rng.key()),
-            tcp: tcp::Connections::new(&mut rng, settings.max_flows),
+            tcp: tcp::Connections::new(&mut rng, settings.max_flows, settings.max_orphans),
             loopback: VecDeque::new(),
             events: VecDeque::new(),
             notices: VecDeque::new(),
@@ -267,13 +276,14 @@ impl Stack {
     }
 
     /// How pressing memory is: under [`Pressure::RefuseConnections`] SYNs are dropped, under [`Pressure::DropReassembly`]
-    /// fragments are given up and dropped.
+    /// fragments are given up and dropped, and connections that their programs have closed are reset, a few with each call.
     pub fn set_pressure(&mut self, pressure: Pressure, now: Instant) {
         self.pressure = pressure;
         if pressure >= Pressure::DropReassembly {
             while let Some(gone) = self.reassembly.give_up_oldest() {
                 self.handle_given_up(now, gone, DropReason::ReassemblyFull);
             }
+            self.reset_orphans(now);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::slab::{Handle, Slab};
 use crate::stack::interfaces::is_host;
 use crate::stack::ipv4_input::Received;
 use crate::stack::ipv4_output::{Cast, Egress};
+use crate::stack::orphans::Orphans;
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
 use crate::tcp::{
@@ -80,7 +81,8 @@ pub enum OpenError {
 pub(super) struct Connections {
     demux: Demux<TcpHandle, ListenerHandle>,
     /// Each on the heap: a table that grows moves no connections.
-    flows: Slab<Box<Connection>, Tcp>,
+    pub(super) flows: Slab<Box<Connection>, Tcp>,
+    pub(super) orphans: Orphans,
     listeners: Slab<ListenQueue, Listener>,
     /// By a connection's slot, a moment not later than its deadline.
     timers: Deadlines,
@@ -95,13 +97,15 @@ pub(super) struct Connections {
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     flow: Flow,
     tuple: FourTuple,
     egress: Egress,
     /// Of [`Stack::generation`], when `egress` was found.
     generation: u32,
     owner: Owner,
+    /// Its program has closed it.
+    pub(super) is_orphan: bool,
     /// It stands in an interface's queue of those that may send.
     ready: bool,
     pending: Events,
@@ -138,10 +142,11 @@ struct ListenQueue {
 }
 
 impl Connections {
-    pub(super) fn new(rng: &mut Rng, max_flows: usize) -> Self {
+    pub(super) fn new(rng: &mut Rng, max_flows: usize, max_orphans: usize) -> Self {
         Self {
             demux: Demux::new(rng.key(), max_flows),
             flows: Slab::new(max_flows),
+            orphans: Orphans::new(max_orphans.min(max_flows / 2)),
             listeners: Slab::new(MAX_LISTENERS),
             timers: Deadlines::new(),
             time_wait: TimeWaitTable::new(rng.key(), max_flows),
@@ -189,6 +194,9 @@ impl Connections {
         let Some(connection) = self.flows.remove(handle) else { return };
         self.timers.clear(handle.index());
         self.demux.remove(&connection.tuple);
+        if connection.is_orphan {
+            self.orphans.note_removed();
+        }
         if let Owner::Handshake(listener) = connection.owner
             && let Some(queue) = self.listeners.get_mut(listener)
         {
@@ -350,7 +358,12 @@ impl Stack {
         self.tcp.flows.get_mut(handle)?.flow.receive()
     }
 
-    /// The program has read so many octets of what [`Self::tcp_receive`] gave.
+    /// As [`Self::tcp_receive`], for who keeps what arrives in a queue; see [`Flow::receive_into`].
+    pub fn tcp_receive_into(&mut self, handle: TcpHandle, queue: &mut VecDeque<Frame>) -> usize {
+        self.tcp.flows.get_mut(handle).map_or(0, |connection| connection.flow.receive_into(queue))
+    }
+
+    /// The program has read so many octets of what it was given.
     pub fn tcp_read(&mut self, handle: TcpHandle, octets: u32, now: Instant) {
         self.with_flow(handle, now, |flow| flow.read(now, octets));
     }
@@ -366,10 +379,11 @@ impl Stack {
     }
 
     /// Gives a connection up: what is queued is sent, and the handle names nothing any more, at the latest when both sides are
-    /// done. See [`Flow::close`].
+    /// done, or the peer has taken nothing for too long. See [`Flow::close`].
     pub fn tcp_close(&mut self, handle: TcpHandle, now: Instant) {
         self.disown(handle);
         self.with_flow(handle, now, |flow| flow.close(now));
+        self.note_orphan(handle, now);
     }
 
     /// Gives a connection up with a reset.
@@ -424,10 +438,12 @@ impl Stack {
             return self.receive_for_time_wait(tuple, segment, now);
         };
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return Err(DropReason::NoSocket) };
+        let refused = connection.flow.refused();
         match connection.flow.handle_segment(now, segment) {
             Handled::Done => {
+                let is_refused = connection.flow.refused() != refused;
                 self.after_flow(handle, now);
-                Ok(Outcome::Delivered)
+                if is_refused { Err(DropReason::SocketFull) } else { Ok(Outcome::Delivered) }
             }
             Handled::Reopen(segment) => {
                 self.tcp.remove(handle);
@@ -593,7 +609,7 @@ impl Stack {
         self.after_flow(handle, now);
     }
 
-    fn with_flow(&mut self, handle: TcpHandle, now: Instant, call: impl FnOnce(&mut Flow)) {
+    pub(super) fn with_flow(&mut self, handle: TcpHandle, now: Instant, call: impl FnOnce(&mut Flow)) {
         if let Some(connection) = self.tcp.flows.get_mut(handle) {
             call(&mut connection.flow);
             self.after_flow(handle, now);
@@ -707,6 +723,7 @@ impl Stack {
             egress,
             generation: self.generation,
             owner,
+            is_orphan: false,
             ready: false,
             pending: Events::default(),
             reported: false,

@@ -275,9 +275,13 @@ impl Flow {
 
     /// Sets the retransmission timer (RFC 6298 § 5); no later than the program's own timeout (RFC 5482).
     pub(crate) fn arm_retransmit(&mut self, now: Instant) {
-        let at = now + self.rto.timeout();
+        self.timers.retransmit = Some(self.by_user_timeout(now, now + self.rto.timeout()));
+    }
+
+    /// `at`, or the end of the user timeout if that comes before.
+    pub(crate) fn by_user_timeout(&self, now: Instant, at: Instant) -> Instant {
         let limit = self.waiting_since.zip(self.config.user_timeout).map(|(since, limit)| since + limit);
-        self.timers.retransmit = Some(limit.map_or(at, |limit| at.min(limit.max(now))));
+        limit.map_or(at, |limit| at.min(limit.max(now)))
     }
 
     /// Sets the probe timer where a lost tail would be found by a timeout only (RFC 8985 § 7.2).

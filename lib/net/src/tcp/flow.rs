@@ -1,5 +1,6 @@
 //! [`Flow`]: a connection's control block, and what the program may ask of it.
 
+use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use frame::Frame;
@@ -32,6 +33,9 @@ const CHALLENGES: u32 = 10;
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
 /// Segments that are acknowledged at once at the start, where the peer's window is small (as Linux's quick ACKs).
 const QUICK_ACKS: u8 = 16;
+/// For how long the peer of a connection that its program has closed may take nothing of what is queued: R2 of RFC 9293
+/// § 3.8.3, and what Linux' eight tries (`tcp_orphan_retries`) come to.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// What a connection is to be like. Both sides of a restored connection's life have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +73,8 @@ pub struct Config {
     /// After how long of retransmitting in vain the connection is given up (RFC 9293 § 3.8.3: R2; at least 100 s).
     pub give_up: Duration,
     /// For how long data may stay unacknowledged, or unsent because of a closed window, before the connection is given
-    /// up (RFC 5482, TCP_USER_TIMEOUT). Without it a peer that answers may keep its window closed for ever.
+    /// up (RFC 5482, TCP_USER_TIMEOUT). Without it a peer that answers may keep its window closed as long as the program keeps
+    /// the connection.
     pub user_timeout: Option<Duration>,
     /// Probes of an idle connection; `None`: none.
     pub keep_alive: Option<KeepAlive>,
@@ -191,8 +196,8 @@ pub struct AckState {
 ///
 /// Each call does a bounded amount of work. An acknowledgment costs work for the segments whose fate it tells, and a
 /// binary search for each block it reports; a segment for the gaps that it closes among at most 256; a timeout may look
-/// at each segment in flight. Memory is bounded by the buffers of [`Config`], 65,536 segments in flight and 1024 blocks
-/// that the peer reported. Acknowledgments in many parts count as little as their octets (RFC 3465); those of what was
+/// at each segment in flight. Memory is bounded by the buffers of [`Config`], the receive buffer's by four times its octets and
+/// 32 KiB, 65,536 segments in flight and 1024 blocks that the peer reported. Acknowledgments in many parts count as little as their octets (RFC 3465); those of what was
 /// never sent are refused; those of what was sent and did not arrive are the peer's own loss.
 #[derive(Debug)]
 pub struct Flow {
@@ -223,6 +228,8 @@ pub struct Flow {
     pub(crate) tuner: ReceiveTuner,
     /// Octets in order that the program has not read.
     pub(crate) unread: u32,
+    /// Segments whose text was not taken for want of memory.
+    pub(crate) refused: u64,
     /// The largest segment the peer sent.
     pub(crate) rcv_mss: u32,
     /// Where the peer's FIN is, once it was seen.
@@ -302,6 +309,7 @@ impl Flow {
             received: ReceiveQueue::default(),
             tuner: ReceiveTuner::new(now),
             unread: 0,
+            refused: 0,
             rcv_mss: 536,
             fin: None,
             receive_closed: false,
@@ -380,10 +388,15 @@ impl Flow {
         self.queue.len()
     }
 
-    /// Octets for which there is room in the send buffer.
+    /// Octets for which there is room in the send buffer: none while what is queued takes more than twice the buffer's memory,
+    /// as many small frames do.
     pub fn send_room(&self) -> u32 {
         let Config { send_buffer: least, send_buffer_max: max, .. } = self.config;
-        send_buffer(least, max, self.congestion.cwnd()).saturating_sub(self.queue.len())
+        let buffer = send_buffer(least, max, self.congestion.cwnd());
+        if self.queue.footprint() > 2 * buffer as usize {
+            return 0;
+        }
+        buffer.saturating_sub(self.queue.len())
     }
 
     /// Changes what the buffers may grow to: the caller's budget, which it may lower under pressure. What the peer was
@@ -441,20 +454,28 @@ impl Flow {
         Ok(())
     }
 
-    /// Received octets, in order (RFC 9293 § 3.10.3). They count against the receive buffer until [`Self::read`].
+    /// Received octets, in order (RFC 9293 § 3.10.3). They count against the receive buffer until [`Self::read`], and so does
+    /// the memory that they keep ([`Frame::footprint`]).
     pub fn receive(&mut self) -> Option<Frame> {
         self.received.take()
     }
 
-    /// The program has read so many octets of what [`Self::receive`] gave; the window may open, and grow.
+    /// As [`Self::receive`], for who keeps what arrives: all frames that there are, behind those of `queue`, small ones copied
+    /// into the last one. Returns how many octets.
+    pub fn receive_into(&mut self, queue: &mut VecDeque<Frame>) -> usize {
+        self.received.take_into(queue)
+    }
+
+    /// The program has read so many octets of what it was given; the window may open, and grow.
     pub fn read(&mut self, now: Instant, octets: u32) {
         let octets = octets.min(self.unread);
         self.unread -= octets;
+        self.received.release(octets);
         let (capacity, max) = (self.rcv_wnd.capacity, self.config.receive_buffer_max);
         self.rcv_wnd.capacity = self.tuner.on_read(now, octets, self.rto.srtt(), capacity, max);
         if self.state.is_synchronized()
             && self.fin.is_none()
-            && self.rcv_wnd.is_update_due(self.rcv_nxt, self.unread, self.rcv_mss)
+            && self.rcv_wnd.is_update_due(self.rcv_nxt, self.held(), self.rcv_mss)
         {
             self.ack.now = true;
         }
@@ -473,10 +494,22 @@ impl Flow {
         self.send_closed = true;
     }
 
-    /// Neither sends nor reads any more. What was received and not read is lost, so the peer gets a reset in that case,
-    /// and also if it sends more (RFC 1122 § 4.2.2.13).
+    /// The program has closed the connection for good, whatever is still to be sent. It does not live for ever by itself: it ends
+    /// with [`Error::TimedOut`] when the peer has taken nothing for 100 s, as where it keeps its window closed. If the peer
+    /// sends more it gets a reset (RFC 1122 § 4.2.2.13).
+    pub fn orphan(&mut self, now: Instant) {
+        if core::mem::replace(&mut self.receive_closed, true) {
+            return;
+        }
+        self.config.user_timeout =
+            Some(self.config.user_timeout.unwrap_or(ORPHAN_TIMEOUT).min(ORPHAN_TIMEOUT));
+        self.waiting_since = self.waiting_since.map(|_| now);
+    }
+
+    /// Neither sends nor reads any more, and is an [orphan](Self::orphan). What was received and not read is lost, so the peer
+    /// gets a reset in that case.
     pub fn close(&mut self, now: Instant) {
-        self.receive_closed = true;
+        self.orphan(now);
         if self.unread > 0 {
             return self.abort();
         }
@@ -547,6 +580,12 @@ impl Flow {
         self.send_closed && self.snd_nxt > self.queue_end()
     }
 
+    /// Octets that count against the receive buffer: what the program has not read, and what the memory of frames is beyond
+    /// its due.
+    pub(crate) fn held(&self) -> u32 {
+        self.unread.saturating_add(self.received.excess())
+    }
+
     /// The shift of windows this side sends.
     pub(crate) fn rcv_shift(&self) -> u8 {
         self.negotiated.rcv_shift.min(MAX_WINDOW_SHIFT)
@@ -568,6 +607,12 @@ impl Flow {
     /// The largest segment that is sent now, in octets without IP and TCP headers, options included (RFC 6691).
     pub fn mss(&self) -> u32 {
         self.path.mss
+    }
+
+    /// Segments whose text was not taken because the memory of frames received before was too much for the receive buffer:
+    /// their sender puts little into each.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Octets that the receive buffer holds now.

@@ -372,7 +372,7 @@ impl Flow {
             self.received.report(&mut options, blocks);
             is_told = blocks > 0;
         }
-        let window = self.rcv_wnd.advertise(self.rcv_nxt, self.unread, self.rcv_mss, self.rcv_shift());
+        let window = self.rcv_wnd.advertise(self.rcv_nxt, self.held(), self.rcv_mss, self.rcv_shift());
         self.ack.now &= !is_told;
         self.ack.unacknowledged = 0;
         self.ack.last = self.rcv_nxt;

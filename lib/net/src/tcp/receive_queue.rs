@@ -2,28 +2,56 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::iter::Sum;
+use core::ops::{Add, AddAssign, SubAssign};
 
 use frame::Frame;
 use wire::SeqNumber;
 use wire::tcp::{Options, SackBlock};
 
 /// Most runs that wait for what is before them, one for each gap: the bound of work for a peer that sends octets one by
-/// one with gaps. Memory is bounded by the window.
+/// one with gaps.
 pub(crate) const MAX_RUNS: usize = 256;
 /// A segment as small as that is copied behind the one before, if that has room: else a peer that sends octets one by
 /// one got a block of memory for each.
 const COPIED: usize = 512;
+/// Memory of frames for each octet of a receive buffer (Linux: `tcp_adv_win_scale`, and `tcp_collapse` where it is not
+/// enough). Segments of a path's usual size need less than twice theirs.
+const MEMORY_FACTOR: usize = 4;
+/// Memory that every flow may have beside, in bytes: some blocks, so that the smallest buffer works.
+const FREE_MEMORY: usize = 32 * 1024;
 
-/// Received octets.
+/// Received octets, and the memory they keep.
+///
+/// Memory is counted by whole blocks ([`Frame::footprint`]), of what is here and of what the program was given and has not
+/// read. It stays within [`MEMORY_FACTOR`] times the receive buffer, and [`FREE_MEMORY`].
 #[derive(Debug, Default)]
 pub(crate) struct ReceiveQueue {
-    ready: VecDeque<Frame>,
+    ready: Chain,
     /// Out of order: ascending, disjoint, not touching.
     runs: Vec<Run>,
+    /// In `runs`.
+    waiting: Charge,
+    /// Given to the program, which has not read it.
+    given: Charge,
     /// Counts arrivals; the latest block is reported first (RFC 2018 § 4).
     arrivals: u64,
     /// Octets that arrived twice, to be reported once (RFC 2883).
     duplicate: Option<SackBlock>,
+}
+
+/// Octets, and bytes of memory for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Charge {
+    octets: usize,
+    memory: usize,
+}
+
+/// Frames one behind the other.
+#[derive(Debug, Default)]
+struct Chain {
+    frames: VecDeque<Frame>,
+    charge: Charge,
 }
 
 /// Octets without a gap.
@@ -31,7 +59,7 @@ pub(crate) struct ReceiveQueue {
 struct Run {
     seq: SeqNumber,
     end: SeqNumber,
-    frames: VecDeque<Frame>,
+    chain: Chain,
     /// The last arrival that belongs to it.
     arrival: u64,
 }
@@ -40,12 +68,22 @@ impl ReceiveQueue {
     /// Takes octets that begin at `seq`, not before `rcv_nxt`, and returns the next octet expected. Work: for the gaps
     /// that are closed, and the smaller of two runs that are joined.
     pub(crate) fn insert(&mut self, rcv_nxt: SeqNumber, seq: SeqNumber, frame: Frame) -> SeqNumber {
-        if seq != rcv_nxt {
+        let before = self.waiting;
+        let next = if seq == rcv_nxt {
+            self.insert_ready(rcv_nxt, frame)
+        } else {
             self.insert_run(seq, frame);
-            return rcv_nxt;
+            rcv_nxt
+        };
+        if !self.runs.is_empty() || before != Charge::default() {
+            self.waiting = self.runs.iter().map(|run| run.chain.charge).sum();
         }
+        next
+    }
+
+    fn insert_ready(&mut self, rcv_nxt: SeqNumber, frame: Frame) -> SeqNumber {
         let mut next = rcv_nxt + frame.len() as u32;
-        push(&mut self.ready, frame);
+        self.ready.push(frame);
         // Ascending: the runs that are reached stand in front.
         let reached = self.runs.iter().take_while(|run| run.seq <= next).count();
         for run in self.runs.drain(..reached) {
@@ -54,7 +92,7 @@ impl ReceiveQueue {
             }
             // What the frame brought once more is cut off.
             let mut known = next.since(run.seq) as usize;
-            for mut frame in run.frames {
+            for mut frame in run.chain.frames {
                 let len = frame.len();
                 if known >= len {
                     known -= len;
@@ -62,7 +100,7 @@ impl ReceiveQueue {
                 }
                 frame.pull(known);
                 known = 0;
-                push(&mut self.ready, frame);
+                self.ready.push(frame);
             }
             next = run.end;
         }
@@ -78,7 +116,7 @@ impl ReceiveQueue {
         let touching = self.runs[at..].iter().take_while(|run| run.seq <= end).count();
         if touching == 0 {
             if self.runs.len() < MAX_RUNS {
-                self.runs.insert(at, Run { seq, end, frames: VecDeque::from([frame]), arrival });
+                self.runs.insert(at, Run { seq, end, chain: Chain::of(frame), arrival });
             }
             return;
         }
@@ -93,31 +131,57 @@ impl ReceiveQueue {
         let run = &mut self.runs[at];
         // The block that this segment belongs to is reported first, whatever of it is new.
         run.arrival = arrival;
+        // Of what is cut in two the part that is not needed goes first: a block with two views cannot grow.
         let (mut from, mut rest) = (seq, frame);
         if from < run.seq {
             let Ok((before, behind)) = rest.split(run.seq.since(from) as usize) else { return };
-            run.frames.push_front(before);
-            (from, rest) = (run.seq, behind);
-            run.seq = seq;
+            let behind = Some(behind).filter(|_| end > run.end);
+            run.chain.push_front(before);
+            from = core::mem::replace(&mut run.seq, seq);
+            let Some(behind) = behind else { return };
+            rest = behind;
         }
-        loop {
+        while end > run.end {
             // `from` lies within the run or at its end.
-            if end > run.end {
-                rest.pull(run.end.since(from) as usize);
-                from = run.end;
-                let next = later.next();
-                let until = next.as_ref().map_or(end, |next: &Run| next.seq);
-                let Ok((gap, behind)) = rest.split(until.since(from) as usize) else { return };
-                push(&mut run.frames, gap);
-                (from, rest, run.end) = (until, behind, until);
-                if let Some(next) = next {
-                    run.end = next.end;
-                    run.frames = join(core::mem::take(&mut run.frames), next.frames);
-                    continue;
-                }
+            rest.pull(run.end.since(from) as usize);
+            from = run.end;
+            let next = later.next();
+            let until = next.as_ref().map_or(end, |next: &Run| next.seq);
+            let Ok((gap, behind)) = rest.split(until.since(from) as usize) else { return };
+            let behind = Some(behind).filter(|_| until < end);
+            run.chain.push(gap);
+            run.end = until;
+            if let Some(next) = next {
+                run.end = next.end;
+                run.chain.append(next.chain);
             }
-            return;
+            let Some(behind) = behind else { return };
+            (from, rest) = (until, behind);
         }
+    }
+
+    /// Bytes of memory beyond what [`MEMORY_FACTOR`] allows for so many octets, as octets of a receive buffer: what a window
+    /// is to be smaller by.
+    pub(crate) fn excess(&self) -> u32 {
+        let Charge { octets, memory } = self.charge();
+        let excess = memory.saturating_sub(FREE_MEMORY + MEMORY_FACTOR * octets) / MEMORY_FACTOR;
+        excess.try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Whether there is memory for a frame in a receive buffer of `capacity` octets. Where there is not, octets that are next
+    /// in order take the place of runs, the last first: a receiver may take back what it reported (RFC 2018 § 8).
+    pub(crate) fn make_room(&mut self, capacity: u32, frame: &Frame, in_order: bool) -> bool {
+        let limit = FREE_MEMORY + MEMORY_FACTOR * capacity as usize;
+        let wanted = frame.footprint();
+        while self.charge().memory + wanted > limit {
+            let Some(last) = self.runs.pop_if(|_| in_order) else { return false };
+            self.waiting -= last.chain.charge;
+        }
+        true
+    }
+
+    fn charge(&self) -> Charge {
+        self.ready.charge + self.waiting + self.given
     }
 
     /// Remembers that octets came again that were delivered before.
@@ -129,7 +193,27 @@ impl ReceiveQueue {
 
     /// The next frame for the program.
     pub(crate) fn take(&mut self) -> Option<Frame> {
-        self.ready.pop_front()
+        let frame = self.ready.pop()?;
+        self.given += Charge::of(&frame);
+        Some(frame)
+    }
+
+    /// All frames for the program, small ones copied into the last one that it has. Returns how many octets.
+    pub(crate) fn take_into(&mut self, queue: &mut VecDeque<Frame>) -> usize {
+        let octets = self.ready.charge.octets;
+        while let Some(frame) = self.ready.pop() {
+            self.given += push(queue, frame, self.given.is_sparse());
+        }
+        octets
+    }
+
+    /// The program has read so many octets of what it was given. Their memory is a part of it: which blocks it has freed is
+    /// not known.
+    pub(crate) fn release(&mut self, octets: u32) {
+        let Charge { octets: all, memory } = self.given;
+        let octets = (octets as usize).min(all);
+        let part = memory as u128 * octets as u128 / all.max(1) as u128;
+        self.given -= Charge { octets, memory: part as usize };
     }
 
     /// Whether something waits for what is before it, or came twice.
@@ -157,7 +241,8 @@ impl ReceiveQueue {
         &self,
     ) -> (impl Iterator<Item = &Frame>, impl Iterator<Item = (SeqNumber, u64, impl Iterator<Item = &Frame>)>)
     {
-        (self.ready.iter(), self.runs.iter().map(|run| (run.seq, run.arrival, run.frames.iter())))
+        let runs = self.runs.iter().map(|run| (run.seq, run.arrival, run.chain.frames.iter()));
+        (self.ready.frames.iter(), runs)
     }
 
     /// What is to be reported as having arrived twice.
@@ -165,44 +250,124 @@ impl ReceiveQueue {
         self.duplicate
     }
 
-    /// From what [`Self::contents`] and [`Self::duplicate`] gave. Runs are ascending and do not touch.
+    /// From what [`Self::contents`] and [`Self::duplicate`] gave. Runs are ascending and do not touch. `given`: octets that
+    /// the program was given; what memory they keep is not known.
     pub(crate) fn restore(
         ready: Vec<Frame>,
         runs: Vec<(SeqNumber, u64, Frame)>,
         duplicate: Option<SackBlock>,
+        given: u32,
     ) -> Self {
         let runs: Vec<_> = runs
             .into_iter()
             .map(|(seq, arrival, frame)| {
                 let end = seq + frame.len() as u32;
-                Run { seq, end, frames: VecDeque::from([frame]), arrival }
+                Run { seq, end, chain: Chain::of(frame), arrival }
             })
             .collect();
-        let arrivals = runs.iter().map(|run| run.arrival).max().unwrap_or(0);
-        Self { ready: ready.into(), runs, arrivals, duplicate }
+        let charge = ready.iter().map(Charge::of).sum();
+        Self {
+            ready: Chain { frames: ready.into(), charge },
+            waiting: runs.iter().map(|run| run.chain.charge).sum(),
+            arrivals: runs.iter().map(|run| run.arrival).max().unwrap_or(0),
+            runs,
+            given: Charge { octets: given as usize, memory: given as usize },
+            duplicate,
+        }
     }
 }
 
-/// Puts a frame behind the others, or its octets into the last one.
-fn push(frames: &mut VecDeque<Frame>, frame: Frame) {
-    let len = frame.len();
-    if len <= COPIED
-        && let Some(room) = frames.back_mut().and_then(|last| last.push_back(len))
+impl Chain {
+    fn of(frame: Frame) -> Self {
+        let charge = Charge::of(&frame);
+        Self { frames: VecDeque::from([frame]), charge }
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.charge += push(&mut self.frames, frame, self.charge.is_sparse());
+    }
+
+    fn push_front(&mut self, frame: Frame) {
+        let Some(first) = self.pop() else { return self.push(frame) };
+        // The same as when they come the other way round.
+        let mut both = VecDeque::from([frame]);
+        self.charge += Charge::of(&both[0]) + push(&mut both, first, self.charge.is_sparse());
+        while let Some(frame) = both.pop_back() {
+            self.frames.push_front(frame);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.charge -= Charge::of(&frame);
+        Some(frame)
+    }
+
+    /// One behind the other; the fewer are moved.
+    fn append(&mut self, mut behind: Self) {
+        if let Some(first) = behind.pop() {
+            self.push(first);
+        }
+        self.charge += behind.charge;
+        if self.frames.len() >= behind.frames.len() {
+            self.frames.append(&mut behind.frames);
+            return;
+        }
+        while let Some(frame) = self.frames.pop_back() {
+            behind.frames.push_front(frame);
+        }
+        self.frames = behind.frames;
+    }
+}
+
+/// Puts a frame behind the others, or its octets into the last one: if they are few, or if the frames are `sparse`. Returns
+/// what came to them.
+fn push(frames: &mut VecDeque<Frame>, frame: Frame, sparse: bool) -> Charge {
+    let charge = Charge::of(&frame);
+    if (charge.octets <= COPIED || sparse)
+        && let Some(room) = frames.back_mut().and_then(|last| last.push_back(charge.octets))
     {
         frame.copy_to(0, room);
-        return;
+        return Charge { memory: 0, ..charge };
     }
     frames.push_back(frame);
+    charge
 }
 
-/// One behind the other; the fewer are moved.
-fn join(mut first: VecDeque<Frame>, mut second: VecDeque<Frame>) -> VecDeque<Frame> {
-    if first.len() >= second.len() {
-        first.append(&mut second);
-        return first;
+impl Charge {
+    fn of(frame: &Frame) -> Self {
+        Self { octets: frame.len(), memory: frame.footprint() }
     }
-    while let Some(frame) = first.pop_back() {
-        second.push_front(frame);
+
+    /// Less than half of the memory is octets, and it is worth the copying to change that.
+    fn is_sparse(self) -> bool {
+        self.memory > FREE_MEMORY && self.memory / 2 > self.octets
     }
-    second
+}
+
+impl Add for Charge {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { octets: self.octets + other.octets, memory: self.memory + other.memory }
+    }
+}
+
+impl AddAssign for Charge {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Charge {
+    fn sub_assign(&mut self, other: Self) {
+        self.octets -= other.octets;
+        self.memory -= other.memory;
+    }
+}
+
+impl Sum for Charge {
+    fn sum<I: Iterator<Item = Self>>(charges: I) -> Self {
+        charges.fold(Self::default(), Add::add)
+    }
 }

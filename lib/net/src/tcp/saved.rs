@@ -36,7 +36,8 @@ const FRAME_LEN: usize = 1024;
 ///
 /// No pointers. Moments are by the clock that said `saved_at` when the state was saved; a restored connection's are by the
 /// clock that it is restored with. Sequence numbers, queues and windows are there to be looked at; how losses are found,
-/// windows sized and segments timed is in opaque parts.
+/// windows sized and segments timed is in opaque parts. Octets are packed into new frames, so that where a window was small
+/// because the old ones kept much memory it opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the RFC's, or those of `Config` and `Options`")]
 pub struct FlowState {
@@ -269,7 +270,8 @@ impl Flow {
             .iter()
             .map(|(seq, arrival, octets)| Ok((*seq, *arrival, frame_of(pool, octets)?)))
             .collect();
-        flow.received = ReceiveQueue::restore(ready?, runs?, saved.duplicate);
+        let given = saved.unread.saturating_sub(saved.received.len() as u32);
+        flow.received = ReceiveQueue::restore(ready?, runs?, saved.duplicate, given);
         flow.unread = saved.unread;
         flow.fin = saved.fin;
         flow.receive_closed = saved.receive_closed;

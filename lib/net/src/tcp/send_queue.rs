@@ -14,6 +14,8 @@ pub(crate) struct SendQueue {
     start: u64,
     /// Number behind the last octet.
     end: u64,
+    /// Bytes of memory that the frames take.
+    footprint: usize,
 }
 
 impl SendQueue {
@@ -22,19 +24,34 @@ impl SendQueue {
         (self.end - self.start) as u32
     }
 
+    /// Bytes of memory that they take, room in blocks that is not used among them.
+    pub(crate) fn footprint(&self) -> usize {
+        self.footprint
+    }
+
+    /// Puts a frame at the end: into the last one's block, if that has the room and nothing of it is under way.
     pub(crate) fn push(&mut self, frame: Frame) {
         let len = frame.len() as u64;
-        if len > 0 {
-            self.frames.push_back((self.end, frame));
-            self.end += len;
+        if len == 0 {
+            return;
         }
+        let own = match self.frames.back_mut() {
+            Some((_, last)) => last.absorb(frame).err(),
+            None => Some(frame),
+        };
+        if let Some(frame) = own {
+            self.footprint += frame.footprint();
+            self.frames.push_back((self.end, frame));
+        }
+        self.end += len;
     }
 
     /// Lets the first `octets` go.
     pub(crate) fn acknowledge(&mut self, octets: u32) {
         self.start = (self.start + u64::from(octets)).min(self.end);
-        while self.frames.front().is_some_and(|(at, frame)| at + frame.len() as u64 <= self.start) {
-            self.frames.pop_front();
+        let done = |(at, frame): &mut (u64, Frame)| *at + frame.len() as u64 <= self.start;
+        while let Some((_, frame)) = self.frames.pop_front_if(done) {
+            self.footprint -= frame.footprint();
         }
     }
 

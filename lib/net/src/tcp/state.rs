@@ -337,14 +337,22 @@ impl Flow {
             // Neither behind the window nor behind the end of the stream.
             let limit = self.fin.map_or(right, |fin| fin.earliest(right));
             payload.truncate(if seq < limit { limit.since(seq) as usize } else { 0 });
-            if !payload.is_empty() {
-                self.take_text(now, seq, payload);
+            if !payload.is_empty() && !self.take_text(now, seq, payload) {
+                self.refused += 1;
+                self.ack.now = true;
+                return None;
             }
         }
         Some(())
     }
 
-    fn take_text(&mut self, now: Instant, seq: SeqNumber, payload: Frame) {
+    /// `false`: there is no memory for it, and it is as if it had been lost.
+    fn take_text(&mut self, now: Instant, seq: SeqNumber, payload: Frame) -> bool {
+        // What was promised stays promised, though the buffer is smaller now.
+        let buffer = self.rcv_wnd.capacity.max(self.unread.saturating_add(self.rcv_wnd.size(self.rcv_nxt)));
+        if !self.received.make_room(buffer, &payload, seq == self.rcv_nxt) {
+            return false;
+        }
         let had_gaps = self.received.has_report();
         let before = self.rcv_nxt;
         self.rcv_nxt = self.received.insert(before, seq, payload);
@@ -361,6 +369,7 @@ impl Flow {
         } else if self.timers.delayed_ack.is_none() {
             self.timers.delayed_ack = Some(now + DELAYED_ACK);
         }
+        true
     }
 
     /// Eighth check: the peer's FIN is reached.

@@ -141,7 +141,7 @@ impl Flow {
             return self.end(Some(Error::TimedOut));
         }
         self.rto.back_off();
-        self.timers.persist = Some(now + self.rto.timeout());
+        self.timers.persist = Some(self.by_user_timeout(now, now + self.rto.timeout()));
         self.probe_now = true;
     }
 

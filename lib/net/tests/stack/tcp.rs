@@ -381,3 +381,80 @@ fn connections_are_saved_and_restored() {
     assert_eq!(net.stacks[1].tcp_receive(restored).unwrap().head(), b"still there?");
     assert!(net.now > Instant(0));
 }
+
+/// Two hosts, the first of which bears two connections that nobody holds; and connections between them that the first one's
+/// program has, and as many of the second's.
+fn with_connections(count: usize) -> (Net, Vec<TcpHandle>, Vec<TcpHandle>) {
+    let mut net = Net::new(Wire::default(), 0);
+    net.add_host();
+    net.add_host();
+    let settings = net::Settings { max_orphans: 2, ..net::Settings::new(net::Key([1, 2])) };
+    net.stacks[0] = net::Stack::new(settings, net.pool);
+    for host in 0..2 {
+        net.attach(host, 0, 1500, &format!("10.0.0.{}/24", host + 1));
+    }
+    let listener = net.stacks[1].tcp_listen(None, Port(80), 10, ANY).unwrap();
+    let ours: Vec<_> = (0..count).map(|_| connect(&mut net, 0, "10.0.0.2", 80)).collect();
+    net.run(10);
+    let theirs = std::iter::from_fn(|| net.stacks[1].tcp_accept(listener)).collect();
+    (net, ours, theirs)
+}
+
+#[test]
+fn too_many_connections_that_nobody_holds() {
+    // Linux' tcp_max_orphans; that which was left first goes.
+    let (mut net, ours, theirs) = with_connections(4);
+    for flow in &ours[..3] {
+        let now = net.now;
+        net.stacks[0].tcp_close(*flow, now);
+        net.run(10);
+    }
+    assert_eq!((net.stacks[0].tcp_orphans(), net.stacks[0].tcp_orphans_reset()), (2, 1));
+    let errors: Vec<_> = theirs.iter().map(|flow| net.stacks[1].tcp(*flow).unwrap().error()).collect();
+    assert_eq!(errors, [Some(Error::Reset), None, None, None]);
+    net.run(61_000);
+    assert_eq!(net.stacks[0].tcp_orphans(), 0, "FIN-WAIT-2 is over");
+}
+
+#[test]
+fn connections_that_nobody_holds_go_when_memory_is_short() {
+    let (mut net, ours, theirs) = with_connections(3);
+    let now = net.now;
+    net.stacks[0].tcp_close(ours[0], now);
+    net.stacks[0].tcp_close(ours[1], now);
+    net.run(10);
+    net.stacks[0].set_pressure(frame::Pressure::RefuseConnections, net.now);
+    net.run(10);
+    assert_eq!(net.stacks[0].tcp_orphans(), 2);
+    net.stacks[0].set_pressure(frame::Pressure::DropReassembly, net.now);
+    net.run(10);
+    assert_eq!((net.stacks[0].tcp_orphans(), net.stacks[0].tcp_orphans_reset()), (0, 2));
+    let errors: Vec<_> = theirs.iter().map(|flow| net.stacks[1].tcp(*flow).unwrap().error()).collect();
+    assert_eq!(errors, [Some(Error::Reset), Some(Error::Reset), None], "who is held stays");
+}
+
+#[test]
+fn a_program_that_has_left_is_told_of_the_end_as_long_as_it_has_more_to_queue() {
+    // The peer reads nothing; RFC 9293 § 3.8.3.
+    let (mut net, ours, _) = with_connections(1);
+    for _ in 0..2000 {
+        let frame = net.frame(&[0; 1000]);
+        if net.stacks[0].tcp_send(ours[0], frame, net.now).is_err() {
+            net.run(10);
+        }
+    }
+    assert!(net.stacks[0].tcp_has_unacknowledged());
+    let now = net.now;
+    net.stacks[0].tcp_orphan(ours[0], now);
+    while net.stacks[0].poll_event().is_some() {}
+    net.run(99_000);
+    assert_eq!((net.stacks[0].poll_event(), net.stacks[0].tcp_orphans()), (None, 1));
+    net.run(2_000);
+    let event = Event::Tcp { flow: ours[0], events: Events::CLOSED };
+    assert_eq!(net.stacks[0].poll_event(), Some(event));
+    assert_eq!(net.stacks[0].tcp(ours[0]).unwrap().error(), Some(Error::TimedOut));
+    let now = net.now;
+    net.stacks[0].tcp_close(ours[0], now);
+    net.run(10);
+    assert_eq!((net.stacks[0].tcp_orphans(), net.stacks[0].tcp_count()), (0, 0));
+}

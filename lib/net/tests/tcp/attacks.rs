@@ -1,5 +1,7 @@
 //! Input that nobody should send: bounded work and memory, and nothing gained (RFC 5961, RFC 3465 § 2, RFC 4953).
 
+use std::collections::VecDeque;
+
 use crate::script::{Script, plain};
 use net::tcp::{Config, State};
 
@@ -138,6 +140,79 @@ fn small_segments_share_memory() {
     }
     assert!(t.blocks() <= 2, "{}", t.blocks());
     t.read(2000);
+}
+
+#[test]
+fn small_segments_that_the_program_keeps_share_memory() {
+    let mut t = Script::established(plain());
+    let mut queue = VecDeque::new();
+    for n in 0..2000 {
+        inject!(t, ". {}:{}(1) ack 1", 1 + n, 2 + n);
+        t.discard();
+        assert_eq!(t.flow().receive_into(&mut queue), 1);
+    }
+    assert!(t.blocks() <= 2, "{}", t.blocks());
+    assert_eq!(queue.iter().map(frame::Frame::len).sum::<usize>(), 2000);
+}
+
+#[test]
+fn where_blocks_are_half_empty_the_next_segment_fills_them() {
+    // As Linux' `tcp_collapse`: 33 segments of 600 octets, of which two fit a block.
+    let mut t = Script::established(plain());
+    for n in 0..33 {
+        inject!(t, ". {}:{}(600) ack 1", 1 + n * 600, 601 + n * 600);
+        t.discard();
+    }
+    assert!(t.blocks() <= 28, "{}", t.blocks());
+    t.read(19_800);
+}
+
+/// Four times the receive buffer of scripts, and 32 KiB, in blocks as drivers fill them.
+const MOST_BLOCKS: usize = (4 * 20_000 + 32 * 1024) / (1500 + frame::BLOCK_OVERHEAD);
+
+#[test]
+fn octets_with_gaps_keep_no_more_memory_than_the_buffer_is_for() {
+    let mut t = Script::established(plain());
+    for n in 0..250 {
+        inject!(t, ". {}:{}(1) ack 1", 3 + n * 2, 4 + n * 2);
+        t.discard();
+    }
+    assert_eq!((t.blocks(), t.flow().refused()), (MOST_BLOCKS, 250 - MOST_BLOCKS as u64));
+}
+
+#[test]
+fn the_next_octets_take_the_place_of_those_that_wait() {
+    // RFC 2018 § 8: what was reported may be dropped. The rest is sent again, so nothing is stuck.
+    let mut t = Script::established_with_sack();
+    for n in 0..250 {
+        inject!(t, ". {}:{}(1) ack 1", 3 + n * 2, 4 + n * 2);
+        t.discard();
+    }
+    t.keeps_sent = true;
+    inject!(t, ". 1:2(1) ack 1");
+    expect!(t, ". 1:1(0) ack 2");
+    inject!(t, ". 2:1002(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 1002");
+    t.read(1001);
+}
+
+#[test]
+fn memory_that_cannot_be_shared_closes_the_window() {
+    let mut t = Script::established(plain());
+    t.keeps_sent = true;
+    for n in 0..MOST_BLOCKS {
+        inject!(t, ". {}:{}(1) ack 1", 1 + n, 2 + n);
+        t.discard();
+    }
+    let next = 1 + MOST_BLOCKS;
+    inject!(t, ". {next}:{}(1) ack 1", next + 1);
+    expect!(t, ". 1:1(0) ack {next}");
+    assert_eq!(t.flow().refused(), 1);
+    // No more is promised than when memory became short, until the program has read.
+    t.read(MOST_BLOCKS as u32);
+    inject!(t, ". {next}:{}(1000) ack 1", next + 1000);
+    t.wait(40);
+    expect!(t, ". 1:1(0) ack {} win 18931", next + 1000);
 }
 
 #[test]

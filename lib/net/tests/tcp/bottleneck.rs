@@ -175,11 +175,20 @@ impl Bottleneck {
         while self.arrivals.peek().is_some_and(|Reverse((at, _))| *at <= self.now) {
             let Some(Reverse((_, order))) = self.arrivals.pop() else { break };
             let Some((pair, side, segment)) = self.segments.remove(&order) else { continue };
+            let segment =
+                Segment { payload: segment.payload.map(|sent| received(self.pool, &sent)), ..segment };
             let handled = self.pairs[pair].flows[side].handle_segment(self.now, segment);
             assert!(matches!(handled, Handled::Done));
             self.drain(pair, side);
         }
     }
+}
+
+/// What a device makes of what was sent: a frame of its own.
+fn received(pool: &'static HeapPool, sent: &Frame) -> Frame {
+    let mut frame = Frame::allocate(pool, 0, sent.len()).unwrap();
+    sent.copy_to(0, frame.push_back(sent.len()).unwrap());
+    frame
 }
 
 fn config(algorithm: Algorithm) -> Config {

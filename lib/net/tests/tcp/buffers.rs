@@ -1,7 +1,8 @@
 //! Buffers that grow with what the path and the program need, within a budget.
 
-use crate::script::{Script, plain};
-use net::tcp::{Config, Events};
+use crate::script::{Script, pattern, plain, value_at};
+use frame::Frame;
+use net::tcp::{Config, Events, SendError};
 
 #[test]
 fn a_fast_reader_gets_a_larger_window() {
@@ -87,4 +88,32 @@ fn a_window_in_use_grows_and_an_idle_one_does_not() {
         inject!(t, ". 1:1(0) ack {}", 101 + n * 100);
     }
     assert_eq!(t.flow().cwnd(), 10_000);
+}
+
+#[test]
+fn small_frames_fill_the_memory_before_the_octets() {
+    // A frame of one octet takes a hundred times its memory: what is charged is the memory (as Linux' sk_wmem_queued).
+    let mut t = Script::established(Config { send_buffer: 20_000, send_buffer_max: 20_000, ..plain() });
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    let mut queued = 0;
+    while t.flow().send_room() > 0 {
+        let frame = pattern(t.pool, queued, 1);
+        t.flow().send(frame).unwrap();
+        queued += 1;
+    }
+    assert!((100..2000).contains(&queued), "{queued} frames of one octet");
+    let refused = pattern(t.pool, queued, 1);
+    assert!(matches!(t.flow().send(refused), Err(SendError::Full(_))));
+}
+
+#[test]
+fn small_frames_share_memory_while_they_wait() {
+    let mut t = Script::established(Config { send_buffer: 20_000, send_buffer_max: 20_000, ..plain() });
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    for place in 0..20_000 {
+        let mut frame = Frame::allocate(t.pool, 0, 500).unwrap();
+        frame.push_back(1).unwrap()[0] = value_at(place);
+        t.flow().send(frame).unwrap();
+    }
+    assert_eq!((t.flow().send_room(), t.flow().unacknowledged()), (0, 20_000));
 }

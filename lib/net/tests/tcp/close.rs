@@ -337,3 +337,102 @@ fn what_arrived_before_the_end_stays_readable() {
     assert_eq!(t.flow().error(), Some(Error::Reset));
     t.read(10);
 }
+
+/// The peer answers everything with a closed window, looking each second, for so long.
+#[track_caller]
+fn answer_with_a_closed_window(t: &mut Script, seconds: u32) {
+    for _ in 0..seconds {
+        t.wait(1000);
+        if t.discard() > 0 {
+            inject!(t, ". 1:1(0) ack 1 win 0");
+            t.discard();
+        }
+    }
+}
+
+#[test]
+fn a_closed_window_does_not_keep_a_connection_that_nobody_holds() {
+    // RFC 9293 § 3.8.3, R2; Linux' tcp_orphan_retries.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 0");
+    t.send(10);
+    answer_with_a_closed_window(&mut t, 1000);
+    assert_eq!(t.state(), State::Established, "a program that waits may wait (RFC 9293 § 3.8.6.1)");
+    t.close();
+    answer_with_a_closed_window(&mut t, 99);
+    assert_eq!(t.state(), State::FinWait1, "from the close on, not before");
+    answer_with_a_closed_window(&mut t, 61);
+    assert_eq!((t.state(), t.flow().error()), (State::Closed, Some(Error::TimedOut)));
+    assert_eq!(t.flow().poll_timeout(), None);
+}
+
+#[test]
+fn a_slow_peer_gets_all_of_a_closed_connection() {
+    // Linux' tcp_orphan_retries: what counts is the time without any progress.
+    let mut t = Script::established(plain());
+    inject!(t, ". 1:1(0) ack 1 win 1");
+    t.send(5);
+    t.close();
+    for taken in 1..=5 {
+        answer_with_a_closed_window(&mut t, 0);
+        t.wait(30_000);
+        t.discard();
+        inject!(t, ". 1:1(0) ack {} win 1", 1 + taken);
+        t.discard();
+        t.wait(30_000);
+        t.discard();
+    }
+    inject!(t, ". 1:1(0) ack 7");
+    assert_eq!(t.state(), State::FinWait2);
+}
+
+#[test]
+fn a_silent_peer_of_a_connection_that_nobody_holds_is_left() {
+    // RFC 9293 § 3.8.3: R2 is at least 100 s. LAST-ACK, and CLOSING.
+    let mut last_ack = Script::established(plain());
+    inject!(last_ack, "F. 1:1(0) ack 1");
+    last_ack.discard();
+    last_ack.close();
+    let mut closing = Script::established(plain());
+    closing.close();
+    expect!(closing, "F. 1:1(0) ack 1");
+    inject!(closing, "F. 1:1(0) ack 1");
+    for (mut t, state) in [(last_ack, State::LastAck), (closing, State::Closing)] {
+        for _ in 0..99 {
+            t.discard();
+            t.wait(1000);
+        }
+        t.discard();
+        assert_eq!(t.state(), state);
+        t.wait(1000);
+        t.discard();
+        assert_eq!(t.state(), State::Closed);
+    }
+}
+
+#[test]
+fn a_shorter_user_timeout_stays() {
+    // RFC 5482 § 3.
+    let config = Config { user_timeout: Some(std::time::Duration::from_secs(10)), ..plain() };
+    let mut t = Script::established(config);
+    t.send(10);
+    t.close();
+    t.discard();
+    for _ in 0..10 {
+        t.wait(1000);
+        t.discard();
+    }
+    assert_eq!(t.flow().error(), Some(Error::TimedOut));
+}
+
+#[test]
+fn data_for_a_program_that_has_left_resets_while_there_is_more_to_queue() {
+    // RFC 1122 § 4.2.2.13.
+    let mut t = Script::established(plain());
+    let now = t.now;
+    t.flow().orphan(now);
+    t.send(10);
+    expect!(t, "P. 1:11(10) ack 1");
+    inject!(t, "P. 1:11(10) ack 1");
+    expect!(t, "R. 11:11(0) ack 1");
+}

@@ -45,7 +45,7 @@ pub struct Script {
     pub now: Instant,
     pub listener: Listener,
     config: Config,
-    pool: &'static HeapPool,
+    pub pool: &'static HeapPool,
     sent: VecDeque<(Instant, String)>,
     /// Where the flow's numbers begin.
     iss: SeqNumber,
@@ -54,6 +54,9 @@ pub struct Script {
     /// Octets of the stream that were queued so far; their values are their places.
     queued: u32,
     pub events: Events,
+    /// Somebody else keeps the blocks of injected frames, as the sender does on the loopback interface.
+    pub keeps_sent: bool,
+    kept: Vec<Frame>,
 }
 
 /// The defaults of scripts: no Nagle, no options, so that most scripts see segments and nothing else.
@@ -79,7 +82,20 @@ impl Script {
         let now = Instant::from_millis(0);
         let listener = Listener::new(Key([3, 4]), 1);
         let (sent, events) = (VecDeque::new(), Events::default());
-        Self { flow: None, now, listener, config, pool, sent, iss: ISS, replied: None, queued: 0, events }
+        Self {
+            flow: None,
+            now,
+            listener,
+            config,
+            pool,
+            sent,
+            iss: ISS,
+            replied: None,
+            queued: 0,
+            events,
+            keeps_sent: false,
+            kept: Vec::new(),
+        }
     }
 
     /// An active open; the SYN is to be expected.
@@ -210,6 +226,9 @@ impl Script {
     pub fn inject(&mut self, text: &str) {
         self.assert_quiet();
         let segment = self.parse(text);
+        if self.keeps_sent {
+            self.kept.extend(segment.payload.as_ref().and_then(Frame::try_clone));
+        }
         match &mut self.flow {
             None => self.listen_to(segment),
             Some(flow) => {

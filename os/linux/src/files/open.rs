@@ -102,10 +102,11 @@ fn install(dirfd: i32, path: u64, mut flags: i32, mode: u32, resolve: Resolve) -
         return Err(EINVAL);
     }
     let path = read_path(path)?;
+    let number = fd::reserve(0)?;
     let at = walk::parent(&start(dirfd, &path, resolve)?, &path)?;
     let file = open_at(at, flags, mode)?;
     let description = Description::new(file, flags & O_NONBLOCK != 0);
-    fd::install(description, flags & O_CLOEXEC != 0, 0)
+    Ok(number.install(description, flags & O_CLOEXEC != 0))
 }
 
 /// Opens what a path leads to.

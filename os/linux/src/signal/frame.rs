@@ -39,8 +39,13 @@ pub(super) struct Handler {
     pub use_alt: bool,
 }
 
-/// There is no frame on the stack, or its floating-point state is none.
-pub(super) struct NoFrame;
+/// What a frame has besides registers.
+pub(super) struct Popped {
+    pub mask: u64,
+    pub alt_stack: AltStack,
+    /// The CPU took its floating-point state. Otherwise that is as at the program's start.
+    pub is_whole: bool,
+}
 
 /// Whether an address may be in `rip`: bits 47 to 63 are the same.
 pub(super) fn is_canonical(address: u64) -> bool {
@@ -91,8 +96,7 @@ pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) 
     } else {
         frame.rsp.wrapping_sub(RED_ZONE)
     };
-    let fp_state = fpu::program_state(frame).ok_or(EFAULT)?;
-    let fp_at = top.checked_sub(fp_state.len() as u64).ok_or(EFAULT)? & !63;
+    let fp_at = top.checked_sub(fpu::frame_size() as u64).ok_or(EFAULT)? & !63;
     // At the handler's first instruction the stack is as after a call: 8 short of a multiple of 16.
     let at = (fp_at.checked_sub(8 * FRAME_WORDS as u64).ok_or(EFAULT)? & !15).wrapping_sub(8);
 
@@ -113,7 +117,7 @@ pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) 
     words[REGISTERS + 23] = fp_at;
     words[MASK] = handler.old_mask;
     words[MASK + 1..].copy_from_slice(&siginfo(info));
-    uaccess::write_bytes(fp_at, &fp_state)?;
+    fpu::write_program_state(frame, fp_at)?;
     uaccess::write(at, words)?;
 
     frame.rdi = u64::from(info.signal);
@@ -128,34 +132,31 @@ pub(super) fn push(frame: &mut TrapFrame, info: &SignalInfo, handler: &Handler) 
     Ok(())
 }
 
-/// Takes a frame off the program's stack; returns the mask and alternate stack to be restored.
+/// Takes a frame off the program's stack. `None`: there is none.
 ///
-/// Everything in it is the program's claim: selectors stay ours, flags are masked, the floating-point state is checked. The caller
-/// checks that the CPU takes the address at which the program goes on; a wrong one otherwise, of the kernel's for instance,
+/// Everything in it is the program's claim: selectors stay ours, flags are masked, the CPU refuses a wrong floating-point state. The
+/// caller checks that the CPU takes the address at which the program goes on; a wrong one otherwise, of the kernel's for instance,
 /// faults there.
-pub(super) fn pop(frame: &mut TrapFrame) -> Result<(u64, Option<AltStack>), NoFrame> {
+pub(super) fn pop(frame: &mut TrapFrame) -> Option<Popped> {
+    const DISABLE: u64 = 2;
+    const AUTODISARM: u64 = 1 << 31;
     // The handler's return took the restorer's address off.
     let at = frame.rsp.wrapping_sub(8);
-    let words = uaccess::read::<[u64; FRAME_WORDS]>(at).map_err(|_| NoFrame)?;
+    let words = uaccess::read::<[u64; FRAME_WORDS]>(at).ok()?;
     for (register, word) in registers(frame).into_iter().zip(&words[REGISTERS..]) {
         *register = *word;
     }
     frame.rflags = words[REGISTERS + 17] & RFLAGS_MASK | RFLAGS_FIXED;
     frame.vector = SIGRETURN_VECTOR;
-    match words[REGISTERS + 23] {
-        0 => fpu::reset_program_state(frame),
-        address => {
-            let mut state = fpu::state_buffer();
-            uaccess::read_bytes(address, &mut state).map_err(|_| NoFrame)?;
-            fpu::set_program_state(frame, &mut state).map_err(|_| NoFrame)?;
-        }
+    let fp_at = words[REGISTERS + 23];
+    let is_whole = fp_at == 0 || fpu::read_program_state(frame, fp_at).is_ok();
+    if fp_at == 0 || !is_whole {
+        fpu::reset_program_state(frame);
     }
-    const DISABLE: u64 = 2;
-    const AUTODISARM: u64 = 1 << 31;
     let [address, flags, size] = [words[3], words[4], words[5]];
     let alt_stack = match flags & DISABLE {
         0 if size > 0 => AltStack { address, size, autodisarm: flags & AUTODISARM != 0 },
         _ => AltStack::default(),
     };
-    Ok((words[MASK], Some(alt_stack)))
+    Some(Popped { mask: words[MASK], alt_stack, is_whole })
 }

@@ -115,6 +115,26 @@ fn signals() {
 }
 
 #[test]
+fn signal_frames() {
+    let image = Image::program("signal_frames");
+    linux::same(&image, &["registers"], &[], &[]);
+    for refused in ["header", "unaligned", "nowhere"] {
+        everywhere(&Boot::new(&image).args(&[refused]), 139, |ended| {
+            // What Linux does, too; then SIGSEGV ends it.
+            assert!(ended.programs().starts_with(&format!("{refused}:\nthe state is a new one: true\n")));
+        });
+    }
+    for cpu in ["qemu64,+rdrand", "max,-xsave"] {
+        for isolation in ISOLATION {
+            let boot = Boot::new(&image).cpu(cpu).isolation(isolation);
+            boot.clone().args(&["registers"]).expect(0);
+            let ended = boot.args(&["unaligned"]).expect(139);
+            assert!(ended.programs().starts_with("unaligned:\nthe state is a new one: true\n"), "{cpu}");
+        }
+    }
+}
+
+#[test]
 fn vectors_grow_and_shrink_without_losing_a_word() {
     linux::same(&Image::program("growth"), &[], &[], &[]);
 }
@@ -137,6 +157,13 @@ fn timers() {
 #[test]
 fn usage() {
     linux::same(&Image::program("usage"), &[], &[], &[]);
+}
+
+/// With so little memory that what registrations left behind would be missed.
+#[test]
+fn epoll() {
+    let image = Image::program("epoll");
+    linux::same_by(&Boot::new(&image).memory_mib(10), linux::run(&image, &[], &[]), &[]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_tree_is_read_as_it_was_packed_and_cannot_be_changed() {
                     true\n";
     everywhere(&Boot::new(&image), 0, |ended| assert_eq!(ended.programs(), expected));
 
-    // Another tree is linked although Cargo sees no change.
+    // Another tree comes into the image although Cargo sees no change.
     fs::write(folder().join("data/text"), "another").unwrap();
     tool::succeed(&project, &options);
     let ended = Boot::new(&image).expect(0);

@@ -6,6 +6,7 @@ mod project;
 use boot_tests::boot::everywhere;
 use boot_tests::{Boot, linux};
 use project::Project;
+use qemu::Network;
 
 const HELLO: &str = "fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -113,4 +114,38 @@ fn gnu_ld() {
             matches!(ended.kernels()[..], [line] if line.contains("isolation=on") && line.contains("lld"))
         );
     });
+}
+
+/// What the manifest says of the image: its arguments, variables, isolation, addresses, and a service that the linker does not see
+/// is needed. Whoever boots it may say otherwise.
+#[test]
+fn settings_in_the_manifest() {
+    let manifest = "[dependencies]\nlibc = \"0.2\"\n\n[package.metadata.includeos]\nargs = [\"--from\", \"the image\"]\nisolation = true\n\
+                    services = [\"net\"]\n[package.metadata.includeos.env]\nWORD = \"theirs\"\nKEPT = \"yes\"\n\
+                    [package.metadata.includeos.net]\neth0 = \"10.9.8.7/24\"\nhostname = \"named\"\n";
+    let main = "use std::os::fd::FromRawFd;
+fn main() {
+    println!(\"{:?}\", std::env::args().skip(1).collect::<Vec<_>>());
+    println!(\"{:?} {:?}\", std::env::var(\"WORD\"), std::env::var(\"KEPT\"));
+    let fd = unsafe { libc::syscall(libc::SYS_socket, libc::AF_INET, libc::SOCK_DGRAM, 0) };
+    let address = [2u8, 0, 0, 0, 10, 9, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+    let bound = unsafe { libc::syscall(libc::SYS_bind, fd, address.as_ptr(), 16) };
+    drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) });
+    println!(\"bound: {bound}\");
+}\n";
+    let project = Project::new("settled", manifest, main);
+    let image = project.image("release");
+    let boot = || Boot::new(&image).network(Network::User(Vec::new()));
+    let ended = boot().expect(0);
+    assert_eq!(
+        ended.programs(),
+        "[\"--from\", \"the image\"]\nOk(\"theirs\") Ok(\"yes\")\nbound: 0\n",
+        "{}",
+        ended.console
+    );
+    let ended = boot().args(&["mine"]).env(&["WORD=mine"]).expect(0);
+    assert_eq!(ended.programs(), "[\"mine\"]\nOk(\"mine\") Ok(\"yes\")\nbound: 0\n", "{}", ended.console);
+    // Linux knows nothing of it.
+    let (_, status) = linux::run(&image, &[], &[]);
+    assert_eq!(status, 0);
 }

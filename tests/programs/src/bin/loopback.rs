@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,13 @@ fn main() -> std::io::Result<()> {
     shared()?;
     nested();
     refused();
+    again()?;
+    disconnected()?;
+    outcome()?;
+    unlistened()?;
+    bad_address()?;
+    tiny_writes()?;
+    misuse()?;
     datagrams()?;
     names();
     Ok(())
@@ -51,6 +59,202 @@ fn nested() {
         // SAFETY: opened above, closed once.
         unsafe { libc::close(instance) };
     }
+}
+
+/// A `struct sockaddr_in` and its length.
+fn sockaddr(address: SocketAddr) -> (libc::sockaddr_in, libc::socklen_t) {
+    let SocketAddr::V4(address) = address else { panic!("{address}: not IPv4") };
+    let octets = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    (octets, size_of::<libc::sockaddr_in>() as libc::socklen_t)
+}
+
+/// What a call returned: 0, or the error.
+fn outcome_of(result: libc::c_int) -> i32 {
+    if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(-1) } else { 0 }
+}
+
+fn connect(socket: &impl AsRawFd, to: SocketAddr) -> i32 {
+    let (address, len) = sockaddr(to);
+    // SAFETY: the address is alive for the call, and as long as it says.
+    outcome_of(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), len) })
+}
+
+fn stream_socket() -> OwnedFd {
+    // SAFETY: no pointer is passed; the descriptor is owned from here on.
+    unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) }
+}
+
+/// A port where nobody listens.
+fn closed_port() -> std::io::Result<SocketAddr> {
+    let (listener, address) = listen()?;
+    drop(listener);
+    Ok(address)
+}
+
+/// Who was refused may try again, from the same address.
+fn again() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let socket = stream_socket();
+    let (any, len) = sockaddr(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    // SAFETY: the address is alive for the call, and as long as it says.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const any).cast(), len) };
+    println!("bound: {}, refused: {}", outcome_of(bound), connect(&socket, closed_port()?));
+    println!("then accepted: {}, twice: {}", connect(&socket, address), connect(&socket, address));
+    let (peer, from) = listener.accept()?;
+    let stream = TcpStream::from(socket);
+    println!("from where it was bound: {}", from == stream.local_addr()?);
+    drop(peer);
+    // With the connection gone, its port is free for who asks so often: bind(2) with SO_REUSEADDR is what std does.
+    drop(stream);
+    for _ in 0..100 {
+        let (listener, address) = listen()?;
+        drop(listener);
+        TcpListener::bind(address)?;
+    }
+    Ok(())
+}
+
+/// connect(2) with AF_UNSPEC ends a connection; the socket can be used again.
+fn disconnected() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let socket = stream_socket();
+    println!("connected: {}", connect(&socket, address));
+    let (mut peer, _) = listener.accept()?;
+    let unspecified = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+    // SAFETY: the address is alive for the call, and as long as it says.
+    let gone = unsafe { libc::connect(socket.as_raw_fd(), &raw const unspecified, 16) };
+    println!("disconnected: {}", outcome_of(gone));
+    println!("the peer: {:?}", peer.read(&mut [0; 8]).map_err(|error| error.kind()));
+    println!("connected anew: {}", connect(&socket, address));
+    let (mut peer, _) = listener.accept()?;
+    TcpStream::from(socket).write_all(b"hello")?;
+    let mut heard = String::new();
+    peer.read_to_string(&mut heard)?;
+    println!("the new peer heard: {heard}");
+    Ok(())
+}
+
+/// A connection in the background: connect(2) tells once how it went.
+fn outcome() -> std::io::Result<()> {
+    let (_listener, address) = listen()?;
+    for (name, to) in [("listening", address), ("closed", closed_port()?)] {
+        let stream = TcpStream::from(stream_socket());
+        stream.set_nonblocking(true)?;
+        let first = connect(&stream, to);
+        let mut waits =
+            libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLOUT | libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, alive for the call.
+        unsafe { libc::poll(&raw mut waits, 1, 5000) };
+        println!("{name}: {first}, events {:#x}, then {}", waits.revents, connect(&stream, to));
+        if name == "listening" {
+            println!("{name}: once more {}", connect(&stream, to));
+        }
+    }
+    Ok(())
+}
+
+/// shutdown(2) of a listener wakes who waits for connections; it can listen again.
+fn unlistened() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let waiting = listener.try_clone()?;
+    let waiter = thread::spawn(move || waiting.accept().map(drop).map_err(|error| error.raw_os_error()));
+    thread::sleep(Duration::from_millis(100));
+    // SAFETY: no pointer is passed.
+    println!("shut down: {}", outcome_of(unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RD) }));
+    println!("who waited: {:?}", waiter.join().expect("it does not panic"));
+    println!("meanwhile: {:?}", TcpStream::connect(address).map(drop).map_err(|error| error.kind()));
+    // SAFETY: no pointer is passed.
+    println!("listening again: {}", outcome_of(unsafe { libc::listen(listener.as_raw_fd(), 8) }));
+    // Perhaps at another port: this one was not asked for by number.
+    TcpStream::connect(listener.local_addr()?)?;
+    listener.accept()?;
+    Ok(())
+}
+
+/// What cannot be delivered is not lost.
+fn bad_address() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let mut stream = TcpStream::connect(address)?;
+    let (mut peer, _) = listener.accept()?;
+    peer.write_all(b"kept")?;
+    // SAFETY: the kernel finds out that nothing may be written there.
+    let result = unsafe { libc::recv(stream.as_raw_fd(), 8 as *mut libc::c_void, 4, 0) };
+    println!("to nowhere: {}", outcome_of(result as i32));
+    let mut octets = [0; 4];
+    stream.read_exact(&mut octets)?;
+    println!("later: {}", String::from_utf8_lossy(&octets));
+    Ok(())
+}
+
+/// Writes of one octet to a peer that does not read: they end with EAGAIN, not with the memory, and nothing is lost.
+fn tiny_writes() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let mut stream = TcpStream::connect(address)?;
+    let (mut peer, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let mut written = 0u64;
+    let refused = loop {
+        match stream.write(&[written as u8]) {
+            Ok(octets) => written += octets as u64,
+            Err(error) => break error,
+        }
+        if written > 40_000_000 {
+            break ErrorKind::OutOfMemory.into();
+        }
+    };
+    println!("{:?} after more than 10,000: {}", refused.kind(), written > 10_000);
+    let reader = thread::spawn(move || -> std::io::Result<(u64, bool)> {
+        let (mut octets, mut count, mut right) = (vec![0; 65536], 0u64, true);
+        loop {
+            let read = peer.read(&mut octets)?;
+            if read == 0 {
+                return Ok((count, right));
+            }
+            for octet in &octets[..read] {
+                right &= *octet == count as u8;
+                count += 1;
+            }
+        }
+    });
+    stream.set_nonblocking(false)?;
+    stream.write_all(&[written as u8])?;
+    stream.shutdown(Shutdown::Write)?;
+    let (count, right) = reader.join().expect("the reader does not panic")?;
+    println!("all arrived: {}, in order: {right}", count == written + 1);
+    Ok(())
+}
+
+/// Calls that make no sense.
+fn misuse() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let stream = TcpStream::connect(address)?;
+    let _peer = listener.accept()?;
+    let mut octets = [0u8; 8];
+    // SAFETY: the buffer is alive for the call.
+    let urgent = unsafe { libc::recv(stream.as_raw_fd(), octets.as_mut_ptr().cast(), 8, libc::MSG_OOB) };
+    println!("no urgent data: {}", outcome_of(urgent as i32));
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let to_port_0 = socket.send_to(b"x", (Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.raw_os_error());
+    println!("to port 0: {to_port_0:?}");
+    println!("bound twice: {}", {
+        let (any, len) = sockaddr(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        // SAFETY: the address is alive for the call, and as long as it says.
+        outcome_of(unsafe { libc::bind(socket.as_raw_fd(), (&raw const any).cast(), len) })
+    });
+    socket.connect(socket.local_addr()?)?;
+    // SAFETY: no pointer is passed.
+    println!(
+        "shut for sending: {}",
+        outcome_of(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) })
+    );
+    println!("then: {:?}", socket.send(b"x").map_err(|error| error.kind()));
+    Ok(())
 }
 
 fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {

@@ -65,6 +65,32 @@ pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
     unsafe { copy(to as *mut u8, from.as_ptr(), from.len(), Access::Write) }
 }
 
+/// Copies octets from program memory to where others may write, too.
+///
+/// # Errors
+/// As of [`read_bytes`].
+///
+/// # Safety
+/// `to` is the kernel's memory and may be written, as far as `len`; no reference to it is used meanwhile that says otherwise.
+pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> Result<(), Fault> {
+    check(from, len)?;
+    // SAFETY: the kernel's side is the caller's promise; the other was checked to be in the program's half.
+    unsafe { copy(to, from as *const u8, len, Access::Read) }
+}
+
+/// Copies octets to program memory from where others may write, too.
+///
+/// # Errors
+/// As of [`write_bytes`].
+///
+/// # Safety
+/// `from` is the kernel's memory, as far as `len`.
+pub(crate) unsafe fn write_raw(to: u64, from: *const u8, len: usize) -> Result<(), Fault> {
+    check(to, len)?;
+    // SAFETY: as in `read_raw`, the other way round.
+    unsafe { copy(to as *mut u8, from, len, Access::Write) }
+}
+
 /// Copies, bringing in what is missing on the program's side, which is accessed as `access` says.
 ///
 /// # Safety
@@ -205,11 +231,18 @@ pub fn page_in_word(at: u64, access: Access) -> Result<(), Fault> {
 /// # Errors
 /// `Err(None)`: no zero octet in the first `to.len()`; `Err(Some(Fault))`.
 pub fn read_cstr(from: u64, to: &mut [u8]) -> Result<usize, Option<Fault>> {
-    for (i, octet) in to.iter_mut().enumerate() {
-        *octet = read::<u8>(from.checked_add(i as u64).ok_or(Some(Fault))?).map_err(Some)?;
-        if *octet == 0 {
-            return Ok(i);
+    /// Octets that are read at once: not across the end of a page, behind which nothing may be mapped.
+    const STEP: u64 = 64;
+    let mut done = 0;
+    while done < to.len() {
+        let at = from.checked_add(done as u64).ok_or(Some(Fault))?;
+        let step = ((STEP - at % STEP) as usize).min(to.len() - done);
+        let piece = &mut to[done..done + step];
+        read_bytes(at, piece).map_err(Some)?;
+        if let Some(end) = piece.iter().position(|octet| *octet == 0) {
+            return Ok(done + end);
         }
+        done += step;
     }
     Err(None)
 }

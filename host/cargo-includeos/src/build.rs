@@ -16,7 +16,7 @@ use crate::cli::Selection;
 use crate::kernel_object::{self, write_whole};
 use crate::project::{Program, Project};
 use crate::rustflags::{self, TARGET};
-use crate::{diagnosis, image, toolchain, ui};
+use crate::{diagnosis, image, toolchain, tree, ui};
 
 /// A program as an image.
 #[derive(Clone, Debug)]
@@ -246,8 +246,11 @@ impl<'a> Builder<'a> {
             bail!("{}: another kernel is linked than this tool's; remedy: `cargo clean`", linked.display());
         }
         let small = image::strip(&elf).with_context(|| format!("{}: cannot strip it", linked.display()))?;
-        let settings = self.project.manifest(&artifact.package_id)?.settings.to_string();
-        let parts = [(Kind::Settings, settings.as_bytes())];
+        let manifest = self.project.manifest(&artifact.package_id)?;
+        let settings = manifest.settings.to_string();
+        let root = self.selection.root.as_ref().or(manifest.root.as_ref());
+        let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(root))?;
+        let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, &tree)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();
         let small = attach(small, &parts)?;
         let load_end = image::load_end(&small)?;

@@ -132,6 +132,9 @@ pub struct Selection {
     /// Folder for everything that is built
     #[arg(long, value_name = "FOLDER")]
     pub target_dir: Option<PathBuf>,
+    /// Folder whose files the image carries, read-only [default: `root` in the package's metadata.includeos, or none]
+    #[arg(long, value_name = "FOLDER")]
+    pub root: Option<PathBuf>,
     /// Override a value of Cargo's configuration
     #[arg(long, value_name = "KEY=VALUE|PATH")]
     pub config: Vec<String>,

@@ -20,6 +20,7 @@ mod rustflags;
 mod size;
 mod symbols;
 mod toolchain;
+mod tree;
 mod ui;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! `[package.metadata.includeos]` of a Cargo.toml: what a project says of its images.
 
+use std::path::PathBuf;
+
 use abi::cmdline::{LogLevel, Settings};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
@@ -11,6 +13,8 @@ pub struct Manifest {
     pub settings: Settings,
     /// Services that are in the image whether or not the linker sees that the program uses them.
     pub services: Vec<Service>,
+    /// The folder whose files the image carries.
+    pub root: Option<PathBuf>,
 }
 
 /// A part of the operating system that is in an image only if its program uses it.
@@ -31,7 +35,7 @@ impl Service {
     }
 }
 
-const KEYS: &str = "net, env, args, log, isolation and services";
+const KEYS: &str = "net, env, args, log, isolation, root and services";
 
 impl Manifest {
     /// Reads a package's metadata.
@@ -64,6 +68,7 @@ impl Manifest {
                 let found = levels.into_iter().find(|known| known.to_string() == level);
                 settings.log = Some(found.context("expected \"error\", \"warn\", \"info\" or \"debug\"")?);
             }
+            "root" => self.root = Some(text(key, value)?.into()),
             "isolation" => settings.isolation = Some(value.as_bool().context("expected true or false")?),
             "services" => {
                 for name in list(value)? {
@@ -134,6 +139,11 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_is_a_folder() {
+        assert_eq!(read("includeos.root = 'files'").unwrap().root, Some("files".into()));
+    }
+
+    #[test]
     fn nothing_is_nothing() {
         assert_eq!(read("").unwrap(), Manifest::default());
         assert_eq!(read("[docs.rs]\nall-features = true").unwrap(), Manifest::default());
@@ -147,6 +157,7 @@ mod tests {
             ("[includeos]\nnetwork = {}", "network"),
             ("[includeos]\nlog = 'loud'", "log"),
             ("[includeos]\nlog = 1", "quotes"),
+            ("[includeos]\nroot = 1", "quotes"),
             ("[includeos]\nisolation = 'on'", "true or false"),
             ("[includeos]\nservices = ['files']", "\"files\" is no service"),
             ("[includeos.net]\neth0 = '10.0.0.300/24'", "10.0.0.300/24"),

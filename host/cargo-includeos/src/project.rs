@@ -143,7 +143,11 @@ impl Project {
 }
 
 fn of_package(package: &Package) -> Result<Manifest> {
-    Manifest::read(&package.metadata).with_context(|| package.manifest_path.to_string())
+    let mut manifest =
+        Manifest::read(&package.metadata).with_context(|| package.manifest_path.to_string())?;
+    // A folder is named from where the manifest is.
+    manifest.root = manifest.root.map(|root| package.manifest_path.as_std_path().with_file_name(root));
+    Ok(manifest)
 }
 
 fn missing_debug(

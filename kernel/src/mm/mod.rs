@@ -10,6 +10,7 @@ mod heap;
 pub mod image;
 pub mod kstack;
 pub mod packets;
+pub mod pages;
 pub mod registers;
 mod space;
 pub mod vma;

@@ -142,6 +142,26 @@ pub(super) fn set_aside(frames: u64) {
     SET_ASIDE.fetch_add(frames, Ordering::Relaxed);
 }
 
+/// Bytes promised to files: they lie in memory, and neither they nor the program's pages may be short of it later.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
+/// Promises bytes to files. `false`: so many are not left.
+pub(super) fn promise_to_files(bytes: u64) -> bool {
+    with(|space| {
+        let pages = bytes / PAGE_SIZE;
+        let promised = space.check_commit(bytes).is_ok() && (pages == 0 || space.has_frames(pages));
+        if promised {
+            FILES.fetch_add(bytes, Ordering::Relaxed);
+        }
+        promised
+    })
+}
+
+/// Takes a promise back. Takes no lock.
+pub(super) fn take_back_from_files(bytes: u64) {
+    FILES.fetch_sub(bytes, Ordering::Relaxed);
+}
+
 /// Gives ring 3 what is the program's: its pages of the image now, and whatever is mapped for it from now on. Without this, all
 /// pages are ring 0's.
 pub fn isolate() {
@@ -563,7 +583,8 @@ impl Space {
     }
 
     fn check_commit(&self, more: u64) -> Result<(), MapError> {
-        match self.committed.checked_add(more) {
+        let promised = self.committed + FILES.load(Ordering::Relaxed);
+        match promised.checked_add(more) {
             Some(total) if total <= self.commit_limit => Ok(()),
             _ if more == 0 => Ok(()),
             _ => Err(MapError::NoMemory),

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use kernel::uaccess;
+use kernel::uaccess::{self, Fault};
 
 use crate::errno::{EINVAL, Errno};
 
@@ -114,20 +114,8 @@ impl UserBuffers {
     /// # Errors
     /// `EFAULT`, if not one octet could be read.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
-        let mut done = 0;
-        while done < to.len()
-            && let Some((address, len)) = self.front()
-        {
-            let step = len.min(to.len() - done);
-            match uaccess::read_bytes(address, &mut to[done..done + step]) {
-                Ok(()) => {}
-                Err(_) if done > 0 => return Ok(done),
-                Err(fault) => return Err(fault.into()),
-            }
-            self.advance(step);
-            done += step;
-        }
-        Ok(done)
+        let len = to.len();
+        self.transfer(len, &mut |address, at, len| uaccess::read_bytes(address, &mut to[at..at + len]))
     }
 
     /// Puts octets into the program's buffers; returns how many: all of `from` that fit.
@@ -135,12 +123,25 @@ impl UserBuffers {
     /// # Errors
     /// `EFAULT`, if not one octet could be written.
     pub fn write(&mut self, from: &[u8]) -> Result<usize, Errno> {
+        self.transfer(from.len(), &mut |address, at, len| uaccess::write_bytes(address, &from[at..at + len]))
+    }
+
+    /// Has `copy` move octets from or to the program, piece by piece, up to so many: it gets an address of the program, how many
+    /// octets were moved before, and how many to move. Returns how many were moved.
+    ///
+    /// # Errors
+    /// `EFAULT`, if not one octet could be moved.
+    pub fn transfer(
+        &mut self,
+        octets: usize,
+        copy: &mut dyn FnMut(u64, usize, usize) -> Result<(), Fault>,
+    ) -> Result<usize, Errno> {
         let mut done = 0;
-        while done < from.len()
+        while done < octets
             && let Some((address, len)) = self.front()
         {
-            let step = len.min(from.len() - done);
-            match uaccess::write_bytes(address, &from[done..done + step]) {
+            let step = len.min(octets - done);
+            match copy(address, done, step) {
                 Ok(()) => {}
                 Err(_) if done > 0 => return Ok(done),
                 Err(fault) => return Err(fault.into()),

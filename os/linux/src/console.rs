@@ -14,7 +14,7 @@ use crate::readiness::{Readiness, events};
 const CHUNK: usize = 512;
 
 /// The console.
-struct Console;
+pub(crate) struct Console;
 
 /// Who waits for it.
 static READINESS: Readiness = Readiness::new();
@@ -30,6 +30,11 @@ pub fn open_standard() -> Result {
         fd::install(console.clone(), false, 0).map_err(|_| ENOMEM)?;
     }
     Ok(0)
+}
+
+/// Opens it by a name: /dev/console, /dev/tty.
+pub(crate) fn open() -> Arc<dyn File> {
+    Arc::new(Console)
 }
 
 impl File for Console {

@@ -20,6 +20,7 @@ errno! {
     ESRCH = 3;
     EINTR = 4;
     EIO = 5;
+    ENXIO = 6;
     E2BIG = 7;
     EBADF = 9;
     EAGAIN = 11;
@@ -29,9 +30,12 @@ errno! {
     EBUSY = 16;
     EEXIST = 17;
     ENODEV = 19;
+    ENOTDIR = 20;
+    EISDIR = 21;
     EINVAL = 22;
     EMFILE = 24;
     ENOTTY = 25;
+    EFBIG = 27;
     ENOSPC = 28;
     ESPIPE = 29;
     EROFS = 30;
@@ -39,8 +43,10 @@ errno! {
     ERANGE = 34;
     EDEADLK = 35;
     ENAMETOOLONG = 36;
+    ENOLCK = 37;
     ENOSYS = 38;
     ELOOP = 40;
+    EOVERFLOW = 75;
     ENOTSOCK = 88;
     EDESTADDRREQ = 89;
     EMSGSIZE = 90;
@@ -76,6 +82,12 @@ errno! {
 impl From<Fault> for Errno {
     fn from(_: Fault) -> Self {
         EFAULT
+    }
+}
+
+impl From<vfs::Error> for Errno {
+    fn from(error: vfs::Error) -> Self {
+        Self(error.errno())
     }
 }
 

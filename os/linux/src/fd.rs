@@ -12,6 +12,7 @@ use sync::SpinLock;
 use self::numbers::Numbers;
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EBUSY, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::files::{Node, lock};
 use crate::limits;
 use crate::readiness::Readiness;
 use crate::socket::Socket;
@@ -55,8 +56,13 @@ pub trait File: Any + Send + Sync {
         Err(ESPIPE)
     }
 
-    /// fstat(2).
+    /// fstat(2), of an object without a node.
     fn stat(&self) -> Stat;
+
+    /// What it was opened by, if that was a path.
+    fn node(&self) -> Option<&Arc<Node>> {
+        None
+    }
 
     /// ioctl(2), but for what concerns all descriptors.
     fn ioctl(&self, _op: u32, _arg: u64) -> Result {
@@ -116,6 +122,7 @@ impl Drop for Description {
         if let Some(readiness) = self.file.readiness() {
             readiness.forget_epoll(self);
         }
+        lock::forget(self);
         self.file.close();
     }
 }
@@ -171,6 +178,11 @@ pub fn reserve(from: usize) -> Outcome<Reserved> {
 }
 
 impl Reserved {
+    /// The number.
+    pub fn number(&self) -> i32 {
+        self.0 as i32
+    }
+
     /// Puts a description behind the number, which is returned.
     pub fn install(self, description: Arc<Description>, close_on_exec: bool) -> u64 {
         let number = self.0;
@@ -245,6 +257,11 @@ pub(crate) fn close_all() {
     // Dropped one by one when the lock is open: a close may take other locks.
     let all = core::mem::take(&mut TABLE.lock().slots);
     drop(all);
+}
+
+/// One more than the highest descriptor there ever was.
+pub(crate) fn table_len() -> usize {
+    TABLE.lock().slots.len()
 }
 
 /// `FD_CLOEXEC`.

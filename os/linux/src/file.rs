@@ -1,14 +1,15 @@
-//! Calls on file descriptors. There is no file tree yet: a few files that libc looks for ([`crate::etc`]), and objects without a
-//! name.
+//! Calls on file descriptors, whatever is behind them. What takes a path is in [`crate::files`].
 
 use alloc::sync::Arc;
 
 use kernel::uaccess;
 
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EINVAL, EMFILE, ENAMETOOLONG, ENOENT, ERANGE, EROFS, Errno, Result};
-use crate::etc;
+use crate::errno::{EBADF, EINVAL, EMFILE, Errno, Result};
 use crate::fd::{self, Description};
+use crate::files::lock;
+use crate::files::opened::{OpenFile, OpenPath};
+use crate::pipe;
 use crate::readiness::events;
 
 pub(crate) const O_NONBLOCK: i32 = 0o4000;
@@ -101,6 +102,11 @@ pub fn fcntl(fd: i32, op: i32, arg: u64) -> Result {
     const F_DUPFD_CLOEXEC: i32 = 1030;
     const FD_CLOEXEC: u64 = 1;
     let description = fd::get(fd)?;
+    // A path alone can be told about and copied.
+    let is_path = description.downcast::<OpenPath>().is_some();
+    if is_path && !matches!(op, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL) {
+        return Err(EBADF);
+    }
     match op {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let from = usize::try_from(arg as i32).ok().filter(|&from| from < fd::MAX).ok_or(EINVAL)?;
@@ -114,9 +120,14 @@ pub fn fcntl(fd: i32, op: i32, arg: u64) -> Result {
         }
         F_SETFL => {
             description.set_nonblocking(arg & O_NONBLOCK as u64 != 0);
+            if let Some(file) = description.downcast::<OpenFile>() {
+                file.set_flags(arg as i32);
+            }
             Ok(0)
         }
-        _ => Err(EINVAL),
+        _ => lock::fcntl(&description, op, arg)
+            .or_else(|| pipe::fcntl(&description, op, arg))
+            .unwrap_or(Err(EINVAL)),
     }
 }
 
@@ -135,106 +146,6 @@ pub fn ioctl(fd: i32, op: u32, arg: u64) -> Result {
         FIONCLEX => fd::set_close_on_exec(fd, false).map(|()| 0),
         _ => description.file().ioctl(op, arg),
     }
-}
-
-/// fstat(2).
-pub fn fstat(fd: i32, statbuf: u64) -> Result {
-    let stat = fd::get(fd)?.file().stat();
-    // struct stat of x86_64: dev, ino, nlink (u64 each), mode, uid, gid, pad (u32 each), rdev, size, blksize, blocks,
-    // and three times seconds and nanoseconds.
-    let mut words = [0u64; 18];
-    words[0] = 1;
-    words[1] = stat.inode;
-    words[2] = 1;
-    words[3] = u64::from(stat.mode);
-    words[5] = stat.device;
-    words[6] = stat.size;
-    words[7] = if stat.device != 0 { 1024 } else { 4096 };
-    words[8] = stat.size.div_ceil(512);
-    uaccess::write(statbuf, words)?;
-    Ok(0)
-}
-
-/// newfstatat(2), as fstat(3) of libc uses it: with an empty path; and for the files of [`etc`].
-pub fn newfstatat(dirfd: i32, path: u64, statbuf: u64, flags: i32) -> Result {
-    const AT_EMPTY_PATH: i32 = 0x1000;
-    let mut buffer = [0; 4096];
-    let path = read_path(path, &mut buffer)?;
-    if path.is_empty() {
-        return if flags & AT_EMPTY_PATH != 0 { fstat(dirfd, statbuf) } else { Err(ENOENT) };
-    }
-    let file = Description::new(etc::open(path).ok_or(ENOENT)?, false);
-    let fd = fd::install(file, true, 0)?;
-    let result = fstat(fd as i32, statbuf);
-    fd::remove(fd as i32)?;
-    result
-}
-
-/// A path, checked as Linux does before it looks anything up.
-fn read_path(path: u64, to: &mut [u8; 4096]) -> core::result::Result<&[u8], Errno> {
-    match uaccess::read_cstr(path, to) {
-        Ok(len) => Ok(&to[..len]),
-        Err(None) => Err(ENAMETOOLONG),
-        Err(Some(fault)) => Err(fault.into()),
-    }
-}
-
-/// open(2).
-pub fn open(path: u64, flags: i32, mode: u32) -> Result {
-    const AT_FDCWD: i32 = -100;
-    openat(AT_FDCWD, path, flags, mode)
-}
-
-/// access(2).
-pub fn access(path: u64, mode: i32) -> Result {
-    if mode & !7 != 0 {
-        return Err(EINVAL);
-    }
-    let mut buffer = [0; 4096];
-    let path = read_path(path, &mut buffer)?;
-    match etc::open(path) {
-        Some(_) if mode & 2 != 0 => Err(EROFS),
-        Some(_) => Ok(0),
-        None => Err(ENOENT),
-    }
-}
-
-/// openat(2).
-pub fn openat(_dirfd: i32, path: u64, flags: i32, _mode: u32) -> Result {
-    const O_ACCMODE: i32 = 3;
-    const O_CREAT: i32 = 0o100;
-    let mut buffer = [0; 4096];
-    let path = read_path(path, &mut buffer)?;
-    match etc::open(path) {
-        Some(_) if flags & O_ACCMODE != 0 => Err(EROFS),
-        Some(file) => {
-            let description = Description::new(file, flags & O_NONBLOCK != 0);
-            fd::install(description, flags & O_CLOEXEC != 0, 0)
-        }
-        None if path.is_empty() => Err(ENOENT),
-        None if flags & O_CREAT != 0 => Err(EROFS),
-        None => Err(ENOENT),
-    }
-}
-
-/// readlink(2).
-pub fn readlink(path: u64, _buf: u64, size: i32) -> Result {
-    if size <= 0 {
-        return Err(EINVAL);
-    }
-    let mut buffer = [0; 4096];
-    let path = read_path(path, &mut buffer)?;
-    Err(if etc::open(path).is_some() { EINVAL } else { ENOENT })
-}
-
-/// getcwd(2).
-pub fn getcwd(buf: u64, size: u64) -> Result {
-    // libc answers a size of 0 itself, with EINVAL.
-    if size < 2 {
-        return Err(ERANGE);
-    }
-    uaccess::write_bytes(buf, b"/\0")?;
-    Ok(2)
 }
 
 /// The events of an object that is always ready.

@@ -5,17 +5,15 @@ use kernel::{random, uaccess};
 use crate::errno::{EINVAL, EIO, Result};
 use crate::table::name_once;
 
+/// The release is the Linux whose calls are the measure: libc refuses to start on what it takes for too old.
+pub(crate) const RELEASE: &str = "6.1.0-includeos";
+/// The machine's name.
+pub(crate) const NODE_NAME: &str = "includeos";
+
 /// uname(2).
 pub fn uname(buf: u64) -> Result {
-    // The release is the Linux whose calls are the measure: libc refuses to start on what it takes for too old.
-    let fields = [
-        "Linux",
-        "includeos",
-        "6.1.0-includeos",
-        concat!("IncludeOS ", env!("CARGO_PKG_VERSION")),
-        "x86_64",
-        "",
-    ];
+    let fields =
+        ["Linux", NODE_NAME, RELEASE, concat!("IncludeOS ", env!("CARGO_PKG_VERSION")), "x86_64", ""];
     let mut utsname = [[0; 65]; 6];
     for (field, text) in utsname.iter_mut().zip(fields) {
         field[..text.len()].copy_from_slice(text.as_bytes());

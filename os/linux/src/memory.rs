@@ -6,7 +6,9 @@ use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
 use kernel::mm::{self, Access, Map, MapError, PageInError, Remap};
 use kernel::{sched, uaccess};
 
-use crate::errno::{EAGAIN, EBADF, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
+use crate::errno::{EAGAIN, EFAULT, EINVAL, ENOMEM, ENOSPC, EPERM, Errno, Result};
+use crate::fd;
+use crate::files::mapping;
 
 fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
     const WRITE: i32 = 2;
@@ -23,6 +25,7 @@ fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
 /// mmap(2).
 pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64) -> Result {
     const TYPE: i32 = 0xf;
+    const PRIVATE: i32 = 2;
     const FIXED: i32 = 0x10;
     const ANONYMOUS: i32 = 0x20;
     const NORESERVE: i32 = 0x4000;
@@ -32,9 +35,7 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
     if !offset.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    if flags & ANONYMOUS == 0 {
-        return Err(if (0..3).contains(&fd) { ENODEV } else { EBADF });
-    }
+    let file = if flags & ANONYMOUS == 0 { Some(fd::get(fd)?) } else { None };
     if !(1..=3).contains(&(flags & TYPE)) {
         return Err(EINVAL);
     }
@@ -42,7 +43,7 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
     if fixed && !addr.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    Ok(mm::map(Map {
+    let request = Map {
         address: addr,
         len: length,
         protection: protection(prot & 7)?,
@@ -51,7 +52,11 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
         // A thread's stack is large and mostly untouched; Linux' own stacks are not counted either.
         no_reserve: flags & (NORESERVE | STACK) != 0,
         populate: flags & POPULATE != 0,
-    })?)
+    };
+    match file {
+        Some(file) => mapping::map(&file, offset, request, flags & TYPE != PRIVATE),
+        None => Ok(mm::map(request)?),
+    }
 }
 
 /// mprotect(2).

@@ -2,15 +2,20 @@
 //!
 //! Layout: System V ABI AMD64 § 3.4.1; the auxiliary vector: getauxval(3).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use abi::attached;
 use kernel::arch::current::paging::PAGE_SIZE;
 use kernel::arch::current::vdso;
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
 use kernel::exit::refuse;
 use kernel::{mm, random, sched, uaccess};
+use sync::Once;
+use vfs::PackedTree;
 
+use crate::files::mount;
 use crate::{console, service};
 
 const AT_PHDR: u64 = 3;
@@ -59,6 +64,18 @@ pub fn run(booted: &Booted) -> ! {
     let rsp = build_stack(booted, argv0, seed).unwrap_or_else(|_| {
         refuse(format_args!("too little memory for the program's arguments and environment (-m)"))
     });
+    let _ = PROGRAM.set(Program {
+        name: argv0.into(),
+        args: booted.settings.args.iter().map(|word| word.as_str().into()).collect(),
+    });
+    let tree = mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Tree));
+    let tree = tree.map(|octets| match PackedTree::new(octets) {
+        Ok(tree) => tree,
+        Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
+    });
+    if mount::mount_all(tree).is_err() {
+        refuse(format_args!("too little memory for the tree of files (-m)"));
+    }
     if console::open_standard().is_err() {
         refuse(format_args!("too little memory for the program's descriptors (-m)"));
     }
@@ -68,6 +85,30 @@ pub fn run(booted: &Booted) -> ! {
         refuse(format_args!("too little memory for the program's first thread (-m)"));
     }
     sched::idle()
+}
+
+/// What the program was started as.
+struct Program {
+    name: Box<str>,
+    args: Vec<Box<str>>,
+}
+
+static PROGRAM: Once<Program> = Once::new();
+
+/// The program's name, as it was started.
+pub(crate) fn name() -> &'static str {
+    PROGRAM.get().map_or(DEFAULT_NAME, |program| &program.name)
+}
+
+/// Name and arguments, each with a zero behind it (/proc/self/cmdline).
+pub(crate) fn command_line() -> Vec<u8> {
+    let mut words: Vec<u8> = Vec::new();
+    let args = PROGRAM.get().map(|program| program.args.as_slice()).unwrap_or_default();
+    for word in [name()].into_iter().chain(args.iter().map(|word| &**word)) {
+        words.extend_from_slice(word.as_bytes());
+        words.push(0);
+    }
+    words
 }
 
 /// The thread name that Linux gives: the last part of the path, 15 octets.

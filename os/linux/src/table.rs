@@ -6,10 +6,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
+use crate::files::{attributes, directory, lock, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
 use crate::{
-    epoll, eventfd, file, futex, info, limits, memory, poll, process, scheduling, service, signal, socket,
-    thread, time, timer, usage,
+    epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
+    signal, socket, thread, time, timer, usage,
 };
 
 /// How much of a call works.
@@ -112,13 +113,15 @@ macro_rules! syscalls {
 syscalls! {
     0 read(fd, buf, count) => file::read, full;
     1 write(fd, buf, count) => file::write, full;
-    2 open(path, flags, mode) => file::open, partial "no file tree yet: what a resolver reads in /etc";
+    2 open(path, flags, mode) => open::open, full;
     3 close(fd) => file::close, full;
-    5 fstat(fd, statbuf) => file::fstat, partial "times are 0";
+    4 stat(path, statbuf) => stat::stat, full;
+    5 fstat(fd, statbuf) => stat::fstat, partial "times of what is no file are 0";
+    6 lstat(path, statbuf) => stat::lstat, full;
     7 poll(fds, nfds, timeout) => poll::poll, full;
     8 lseek(fd, offset, whence) => file::lseek, full;
     9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
-        partial "anonymous memory only; no new executable pages";
+        partial "a file is mapped as it is at the moment, not shared for writing (ENODEV); no new executable pages";
     10 mprotect(addr, len, prot) => memory::mprotect, partial "no new executable pages (EACCES)";
     11 munmap(addr, length) => memory::munmap, partial "the image's own pages stay (EACCES)";
     12 brk(addr) => memory::brk, full;
@@ -126,9 +129,12 @@ syscalls! {
     14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask, full;
     15 rt_sigreturn() => signal::rt_sigreturn, full;
     16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; the console is no terminal yet (ENOTTY)";
+    17 pread64(fd, buf, count, offset) => transfer::pread64, full;
+    18 pwrite64(fd, buf, count, offset) => transfer::pwrite64, full;
     19 readv(fd, iov, iovcnt) => file::readv, full;
     20 writev(fd, iov, iovcnt) => file::writev, full;
-    21 access(path, mode) => file::access, partial "no file tree yet: what a resolver reads in /etc";
+    21 access(path, mode) => stat::access, full;
+    22 pipe(fds) => pipe::pipe, full;
     23 select(nfds, readfds, writefds, exceptfds, timeout) => poll::select, full;
     24 sched_yield() => scheduling::sched_yield, full;
     25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, full;
@@ -145,6 +151,7 @@ syscalls! {
     38 setitimer(which, new_value, old_value) => timer::setitimer,
         partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
+    40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, partial "from file to file (EINVAL otherwise)";
     41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
     42 connect(sockfd, addr, addrlen) => socket::connect, full;
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
@@ -164,9 +171,29 @@ syscalls! {
     60 exit(status) => thread::exit, full;
     62 kill(pid, sig) => signal::kill, partial "own process; no stopping";
     63 uname(buf) => info::uname, full;
-    72 fcntl(fd, op, arg) => file::fcntl, partial "F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL";
-    79 getcwd(buf, size) => file::getcwd, partial "always /";
-    89 readlink(path, buf, bufsiz) => file::readlink, partial "there are no links yet";
+    72 fcntl(fd, op, arg) => file::fcntl, partial "F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, locks, pipe sizes; no leases, no signals";
+    73 flock(fd, operation) => lock::flock, full;
+    74 fsync(fd) => attributes::fsync, full;
+    75 fdatasync(fd) => attributes::fsync, full;
+    76 truncate(path, length) => attributes::truncate, full;
+    77 ftruncate(fd, length) => attributes::ftruncate, full;
+    79 getcwd(buf, size) => names::getcwd, full;
+    80 chdir(path) => names::chdir, full;
+    81 fchdir(fd) => names::fchdir, full;
+    82 rename(old, new) => names::rename, full;
+    83 mkdir(path, mode) => names::mkdir, full;
+    84 rmdir(path) => names::rmdir, full;
+    85 creat(path, mode) => open::creat, full;
+    86 link(old, new) => names::link, full;
+    87 unlink(path) => names::unlink, full;
+    88 symlink(target, path) => names::symlink, full;
+    89 readlink(path, buf, bufsiz) => names::readlink, full;
+    90 chmod(path, mode) => attributes::chmod, full;
+    91 fchmod(fd, mode) => attributes::fchmod, full;
+    92 chown(path, owner, group) => attributes::chown, full;
+    93 fchown(fd, owner, group) => attributes::fchown, full;
+    94 lchown(path, owner, group) => attributes::lchown, full;
+    95 umask(mask) => files::umask, full;
     96 gettimeofday(tv, tz) => time::gettimeofday, full;
     97 getrlimit(resource, rlim) => limits::getrlimit, partial "as prlimit64";
     98 getrusage(who, usage) => usage::getrusage,
@@ -183,6 +210,10 @@ syscalls! {
     129 rt_sigqueueinfo(pid, sig, info) => signal::rt_sigqueueinfo, partial "own process; no stopping";
     130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
     131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
+    132 utime(path, times) => attributes::utime, full;
+    133 mknod(path, mode, dev) => names::mknod, partial "pipes with a name cannot be opened (ENXIO)";
+    137 statfs(path, buf) => stat::statfs, full;
+    138 fstatfs(fd, buf) => stat::fstatfs, full;
     140 getpriority(which, who) => scheduling::getpriority, full;
     141 setpriority(which, who, prio) => scheduling::setpriority,
         partial "real-time threads have no nice level";
@@ -203,8 +234,21 @@ syscalls! {
     158 arch_prctl(op, addr) => process::arch_prctl, partial "ARCH_SET_FS and ARCH_GET_FS: %gs is the kernel's";
     159 adjtimex(buf) => time::adjtimex, partial "can be read; the clock cannot be adjusted (EPERM)";
     160 setrlimit(resource, rlim) => limits::setrlimit, partial "as prlimit64";
+    162 sync() => attributes::sync, full;
     164 settimeofday(tv, tz) => time::settimeofday, partial "the clock is the machine's (EPERM)";
     186 gettid() => thread::gettid, full;
+    188 setxattr(path) => attributes::xattr, partial "no extended attributes (EOPNOTSUPP)";
+    189 lsetxattr(path) => attributes::lxattr, partial "no extended attributes (EOPNOTSUPP)";
+    190 fsetxattr(fd) => attributes::fxattr, partial "no extended attributes (EOPNOTSUPP)";
+    191 getxattr(path) => attributes::xattr, partial "no extended attributes (EOPNOTSUPP)";
+    192 lgetxattr(path) => attributes::lxattr, partial "no extended attributes (EOPNOTSUPP)";
+    193 fgetxattr(fd) => attributes::fxattr, partial "no extended attributes (EOPNOTSUPP)";
+    194 listxattr(path) => attributes::xattr, partial "no extended attributes (EOPNOTSUPP)";
+    195 llistxattr(path) => attributes::lxattr, partial "no extended attributes (EOPNOTSUPP)";
+    196 flistxattr(fd) => attributes::fxattr, partial "no extended attributes (EOPNOTSUPP)";
+    197 removexattr(path) => attributes::xattr, partial "no extended attributes (EOPNOTSUPP)";
+    198 lremovexattr(path) => attributes::lxattr, partial "no extended attributes (EOPNOTSUPP)";
+    199 fremovexattr(fd) => attributes::fxattr, partial "no extended attributes (EOPNOTSUPP)";
     200 tkill(tid, sig) => signal::tkill, partial "no stopping";
     201 time(tloc) => time::time, full;
     202 futex(uaddr, op, val, timeout, uaddr2, val3) => futex::futex,
@@ -212,7 +256,9 @@ syscalls! {
     203 sched_setaffinity(pid, size, mask) => scheduling::sched_setaffinity, full;
     204 sched_getaffinity(pid, size, mask) => scheduling::sched_getaffinity, full;
     213 epoll_create(size) => epoll::epoll_create, full;
+    217 getdents64(fd, dirp, count) => directory::getdents64, full;
     218 set_tid_address(tidptr) => thread::set_tid_address, full;
+    221 fadvise64(fd, offset, len, advice) => attributes::fadvise64, partial "advice is taken and not followed";
     222 timer_create(clockid, sevp, timerid) => timer::timer_create,
         partial "no alarm clocks; by CPU time to some milliseconds";
     223 timer_settime(timerid, flags, new_value, old_value) => timer::timer_settime, full;
@@ -227,39 +273,65 @@ syscalls! {
     232 epoll_wait(epfd, events, maxevents, timeout) => epoll::epoll_wait, full;
     233 epoll_ctl(epfd, op, fd, event) => epoll::epoll_ctl, partial "EPOLLEXCLUSIVE wakes all";
     234 tgkill(tgid, tid, sig) => signal::tgkill, partial "no stopping";
-    257 openat(dirfd, path, flags, mode) => file::openat, partial "no file tree yet: what a resolver reads in /etc";
-    262 newfstatat(dirfd, path, statbuf, flags) => file::newfstatat, partial "no file tree yet";
+    235 utimes(path, times) => attributes::utimes, full;
+    257 openat(dirfd, path, flags, mode) => open::openat, partial "no O_ASYNC; O_DIRECT and O_SYNC change nothing";
+    258 mkdirat(dirfd, path, mode) => names::mkdirat, full;
+    259 mknodat(dirfd, path, mode, dev) => names::mknodat, partial "as mknod";
+    260 fchownat(dirfd, path, owner, group, flags) => attributes::fchownat, full;
+    261 futimesat(dirfd, path, times) => attributes::futimesat, full;
+    262 newfstatat(dirfd, path, statbuf, flags) => stat::newfstatat, partial "as fstat";
+    263 unlinkat(dirfd, path, flags) => names::unlinkat, full;
+    264 renameat(olddirfd, old, newdirfd, new) => names::renameat, full;
+    265 linkat(olddirfd, old, newdirfd, new, flags) => names::linkat, full;
+    266 symlinkat(target, dirfd, path) => names::symlinkat, full;
+    267 readlinkat(dirfd, path, buf, bufsiz) => names::readlinkat, full;
+    268 fchmodat(dirfd, path, mode) => attributes::fchmodat, full;
+    269 faccessat(dirfd, path, mode) => stat::faccessat, full;
     270 pselect6(nfds, readfds, writefds, exceptfds, timeout, sigmask) => poll::pselect6, full;
     271 ppoll(fds, nfds, tmo_p, sigmask, sigsetsize) => poll::ppoll, full;
     273 set_robust_list(head, len) => robust::set_robust_list, full;
     274 get_robust_list(pid, head_ptr, len_ptr) => robust::get_robust_list, full;
+    280 utimensat(dirfd, path, times, flags) => attributes::utimensat, full;
     281 epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait, full;
     284 eventfd(initval) => eventfd::eventfd, full;
+    285 fallocate(fd, mode, offset, len) => attributes::fallocate, partial "as tmpfs: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE";
     288 accept4(sockfd, addr, addrlen, flags) => socket::accept4, full;
     290 eventfd2(initval, flags) => eventfd::eventfd2, full;
     291 epoll_create1(flags) => epoll::epoll_create1, full;
     292 dup3(oldfd, newfd, flags) => file::dup3, full;
+    293 pipe2(fds, flags) => pipe::pipe2, partial "no O_DIRECT";
+    295 preadv(fd, iov, iovcnt, offset) => transfer::preadv, full;
+    296 pwritev(fd, iov, iovcnt, offset) => transfer::pwritev, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
     299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => socket::recvmmsg, partial "no ancillary data";
     302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
         partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
     305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
+    306 syncfs(fd) => attributes::fsync, full;
     307 sendmmsg(sockfd, msgvec, vlen, flags) => socket::sendmmsg, partial "no ancillary data";
     309 getcpu(cpu, node, unused) => scheduling::getcpu, full;
     314 sched_setattr(pid, attr, flags) => scheduling::sched_setattr,
         partial "no SCHED_DEADLINE, no SCHED_FLAG_RESET_ON_FORK, no utilization (EINVAL)";
     315 sched_getattr(pid, attr, size, flags) => scheduling::sched_getattr, partial "as sched_setattr";
+    316 renameat2(olddirfd, old, newdirfd, new, flags) => names::renameat2, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
     324 membarrier(cmd, flags, cpu_id) => memory::membarrier,
         partial "no MEMBARRIER_CMD_*_SYNC_CORE, no MEMBARRIER_CMD_*_RSEQ";
     325 mlock2(addr, len, flags) => memory::mlock2, full;
+    326 copy_file_range(fd_in, off_in, fd_out, off_out, len, flags) => transfer::copy_file_range, full;
+    327 preadv2(fd, iov, iovcnt, offset, high, flags) => transfer::preadv2, partial "flags change nothing";
+    328 pwritev2(fd, iov, iovcnt, offset, high, flags) => transfer::pwritev2, partial "no RWF_APPEND";
     329 pkey_mprotect(addr, len, prot, pkey) => memory::pkey_mprotect, partial "no protection keys: pkey -1 only";
     330 pkey_alloc(flags, access_rights) => memory::pkey_alloc, partial "no protection keys (ENOSPC)";
     331 pkey_free(pkey) => memory::pkey_free, partial "no protection keys (EINVAL)";
+    332 statx(dirfd, path, flags, mask, statxbuf) => stat::statx, partial "as fstat";
     334 rseq(rseq, rseq_len, flags, sig) => thread::rseq, refused "libc does without";
     435 clone3(cl_args, size) => thread::clone3, partial "threads only: no fork, no vfork";
+    437 openat2(dirfd, path, how, size) => open::openat2, full;
+    439 faccessat2(dirfd, path, mode, flags) => stat::faccessat2, full;
     441 epoll_pwait2(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait2, full;
     449 futex_waitv(waiters, nr, flags, timeout, clockid) => waitv::futex_waitv, full;
+    452 fchmodat2(dirfd, path, mode, flags) => attributes::fchmodat2, full;
 }
 
 /// Calls that were named in the log: a bit a number.

@@ -90,7 +90,7 @@ pub fn start(booted: &Booted) {
         config.interfaces.iter().flat_map(|iface| iface.name_servers.iter().copied()).collect();
     let _ = FIXED.set(Fixed { name_servers });
     write_resolv_conf(&[], None);
-    linux::etc::set_wait_for_servers(wait_for_address);
+    linux::files::etc::set_wait_for_servers(wait_for_address);
     for wanted in &config.interfaces {
         if !names.iter().any(|(name, _)| *name == wanted.device) {
             let there: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
@@ -215,7 +215,7 @@ fn write_resolv_conf(learnt: &[core::net::Ipv4Addr], domain: Option<&str>) {
     for server in fixed.iter().chain(learnt) {
         let _ = writeln!(text, "nameserver {server}");
     }
-    linux::etc::set_resolv_conf(text);
+    linux::files::etc::set_resolv_conf(text);
 }
 
 /// A text of its own. (`format!` of the prebuilt library unwinds, which the kernel's object must not.)

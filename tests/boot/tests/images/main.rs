@@ -13,3 +13,4 @@ mod panics;
 mod pressure;
 mod symbols;
 mod torture;
+mod tree;

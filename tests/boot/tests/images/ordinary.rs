@@ -140,6 +140,16 @@ fn vectors_grow_and_shrink_without_losing_a_word() {
 }
 
 #[test]
+fn files() {
+    linux::same(&Image::program("files"), &[], &[], &[]);
+}
+
+#[test]
+fn pipes() {
+    linux::same(&Image::program("pipes"), &[], &[], &[]);
+}
+
+#[test]
 fn timers() {
     linux::same(&Image::program("timers"), &[], &[], &[]);
 }

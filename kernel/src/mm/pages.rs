@@ -1,0 +1,107 @@
+//! [`SharedPage`]: a page of RAM that several hold, such as a page of a file.
+//!
+//! Its octets may be written by several CPUs, and by the program, while others read them: so they are only ever copied, and nobody
+//! gets a reference to them.
+
+use alloc::sync::Arc;
+use core::ops::Range;
+
+use super::{direct, frames, space};
+use crate::arch::current::paging::PAGE_SIZE;
+use crate::uaccess::{self, Fault};
+
+/// A page of RAM, which the program was not promised. Clones are the same page; its frame is free again when the last one goes.
+#[derive(Clone)]
+pub struct SharedPage(Arc<Frame>);
+
+/// The frame's physical address.
+struct Frame(u64);
+
+impl SharedPage {
+    /// A page of zeroes. `None`: what is left of RAM is promised to the program.
+    pub fn alloc() -> Option<Self> {
+        if !space::promise_to_files(PAGE_SIZE) {
+            return None;
+        }
+        let Some(frame) = frames::alloc_zeroed() else {
+            space::take_back_from_files(PAGE_SIZE);
+            return None;
+        };
+        Some(Self(Arc::new(Frame(frame))))
+    }
+
+    /// Where an octet of it is in the direct map. `len` octets from there are in it.
+    fn pointer(&self, at: usize, len: usize) -> *mut u8 {
+        assert!(at <= PAGE_SIZE as usize && len <= PAGE_SIZE as usize - at, "an octet outside of the page");
+        direct::pointer(self.0.0 + at as u64)
+    }
+
+    /// Copies octets out.
+    ///
+    /// # Panics
+    /// If they are not in a page.
+    pub fn read(&self, at: usize, to: &mut [u8]) {
+        // SAFETY: the frame is ours as long as `self` is, and `pointer` has checked the length; `to` is not in it.
+        unsafe { to.as_mut_ptr().copy_from_nonoverlapping(self.pointer(at, to.len()), to.len()) }
+    }
+
+    /// Copies octets in.
+    ///
+    /// # Panics
+    /// If they are not in a page.
+    pub fn write(&self, at: usize, from: &[u8]) {
+        // SAFETY: as in `read`.
+        unsafe { self.pointer(at, from.len()).copy_from_nonoverlapping(from.as_ptr(), from.len()) }
+    }
+
+    /// Writes zeroes.
+    ///
+    /// # Panics
+    /// If they are not in a page.
+    pub fn zero(&self, range: Range<usize>) {
+        // SAFETY: as in `read`.
+        unsafe { self.pointer(range.start, range.len()).write_bytes(0, range.len()) }
+    }
+
+    /// Copies octets to the program.
+    ///
+    /// # Errors
+    /// [`Fault`]; some of the octets may have been written.
+    ///
+    /// # Panics
+    /// If they are not in a page.
+    pub fn copy_to_program(&self, at: usize, to: u64, len: usize) -> Result<(), Fault> {
+        // SAFETY: as in `read`.
+        unsafe { uaccess::write_raw(to, self.pointer(at, len), len) }
+    }
+
+    /// Copies octets from the program.
+    ///
+    /// # Errors
+    /// [`Fault`]; some of the octets may have been written.
+    ///
+    /// # Panics
+    /// If they are not in a page.
+    pub fn copy_from_program(&self, at: usize, from: u64, len: usize) -> Result<(), Fault> {
+        // SAFETY: as in `read`; there is never a reference to the frame.
+        unsafe { uaccess::read_raw(from, self.pointer(at, len), len) }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: it came from `frames`, one frame, and nobody holds it any more.
+        unsafe { frames::free(self.0, 0) };
+        space::take_back_from_files(PAGE_SIZE);
+    }
+}
+
+/// Promises bytes of the kernel's heap to files. `false`: so many are not left.
+pub fn promise(bytes: usize) -> bool {
+    space::promise_to_files(bytes as u64)
+}
+
+/// Takes a promise back.
+pub fn take_back(bytes: usize) {
+    space::take_back_from_files(bytes as u64);
+}

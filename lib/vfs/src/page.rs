@@ -1,0 +1,31 @@
+//! Where the memory of files comes from: [`PageSource`].
+
+use core::ops::Range;
+
+/// Bytes of a page.
+pub const PAGE_SIZE: usize = 4096;
+
+/// A page of a file. Clones are references to the same page; the memory is free again when the last one goes.
+///
+/// Several CPUs may read and write a page at once, and a program that has mapped it too: what is read then is some mixture.
+pub trait Page: Clone + Send + Sync + 'static {
+    /// Copies octets out. `at + to.len()` is at most [`PAGE_SIZE`].
+    fn read(&self, at: usize, to: &mut [u8]);
+    /// Copies octets in. `at + from.len()` is at most [`PAGE_SIZE`].
+    fn write(&self, at: usize, from: &[u8]);
+    /// Writes zeroes.
+    fn zero(&self, range: Range<usize>);
+}
+
+/// Where pages come from, and what else files may take of memory.
+pub trait PageSource: Send + Sync + 'static {
+    /// A page.
+    type Page: Page;
+
+    /// A page of zeroes. `None`: there is none.
+    fn alloc(&self) -> Option<Self::Page>;
+    /// Asks whether so many octets of the heap may be taken, and takes note of it. `false`: not now.
+    fn charge(&self, octets: usize) -> bool;
+    /// Gives octets that were charged back.
+    fn uncharge(&self, octets: usize);
+}

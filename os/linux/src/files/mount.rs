@@ -1,0 +1,121 @@
+//! What is mounted where, at the program's start.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use kernel::arch::current::paging::PAGE_SIZE;
+use kernel::mm::frames;
+use kernel::random;
+use sync::Once;
+use vfs::walk::{self, Resolve, Start};
+use vfs::{Content, FileType, Limits, Options, PackedTree, SuperBlock, TMPFS_MAGIC, Time, namespace};
+
+use super::pages::Frames;
+use super::table_dir::{Row, TableDir};
+use super::{Node, device, etc, now, proc, set_root};
+
+const PROC_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
+
+/// A mounted file system, as /proc/mounts tells it.
+pub struct Mounted {
+    /// Where.
+    pub path: &'static str,
+    /// Its root.
+    pub root: Arc<Node>,
+}
+
+static MOUNTED: Once<Vec<Mounted>> = Once::new();
+
+/// What is mounted.
+pub fn mounted() -> &'static [Mounted] {
+    MOUNTED.get().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The root of /dev/shm.
+pub fn shm() -> Option<Arc<Node>> {
+    mounted().iter().find(|mounted| mounted.path == "/dev/shm").map(|mounted| mounted.root.clone())
+}
+
+/// Puts the tree of files together: `packed` read-only, or an empty tmpfs, and on it what every program finds. Called once,
+/// before the program starts.
+///
+/// # Errors
+/// [`vfs::Error::NoSpace`].
+pub fn mount_all(packed: Option<PackedTree<'static>>) -> vfs::Result<()> {
+    let now = now();
+    let root = file_system("tmpfs", TMPFS_MAGIC, packed, 0o755, now)?;
+    let mut mounted = Vec::new();
+    let mut mount = |path: &'static str, root_of_it: Arc<Node>| {
+        if let Ok(directory) = directory(&root, path, now)
+            && directory.mount(&root_of_it).is_ok()
+        {
+            mounted.push(Mounted { path, root: root_of_it });
+        }
+    };
+    mount("/dev", table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?);
+    mount("/proc", table("proc", PROC_MAGIC, proc::ROWS, now)?);
+    mount("/sys", table("sysfs", SYSFS_MAGIC, proc::SYS_ROWS, now)?);
+    mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?);
+    let shm = file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?;
+    directory(&root, "/etc", now)?;
+    etc::make(&root, now)?;
+    // A tree is what the image was built with, and stays so.
+    root.block().set_read_only(packed.is_some());
+    mounted.push(Mounted { path: "/dev/shm", root: shm });
+    mounted.insert(0, Mounted { path: "/", root: root.clone() });
+    let _ = MOUNTED.set(mounted);
+    set_root(root);
+    Ok(())
+}
+
+/// The directory with this path, made if it is not there.
+fn directory(root: &Arc<Node>, path: &str, now: Time) -> vfs::Result<Arc<Node>> {
+    let start = Start { root: root.clone(), at: root.clone(), resolve: Resolve::default() };
+    let at = walk::parent(&start, path.as_bytes())?;
+    let content = Content::directory(Weak::new(), b"");
+    match namespace::make(&at, FileType::Directory, 0o755, content, now) {
+        Err(vfs::Error::Exists) => walk::node(&start, path.as_bytes(), true),
+        made => made,
+    }
+}
+
+fn file_system(
+    kind: &'static str,
+    magic: u64,
+    packed: Option<PackedTree<'static>>,
+    mode: u32,
+    now: Time,
+) -> vfs::Result<Arc<Node>> {
+    /// The part of free memory that the files of one may take, as on Linux.
+    const PAGES_DIVISOR: u64 = 2;
+    /// Octets of free memory for a node: with a long name and its directory's share it takes less than a tenth of it.
+    const OCTETS_PER_NODE: u64 = 8192;
+    let free = frames::free_count();
+    let limits = Limits {
+        pages: free / PAGES_DIVISOR,
+        nodes: free * PAGE_SIZE / OCTETS_PER_NODE + packed.map_or(0, |tree| tree.len().into()),
+    };
+    let mut key = [0; 8];
+    // Without randomness the image has not started.
+    let _ = random::fill(&mut key);
+    let key = u64::from_le_bytes(key);
+    SuperBlock::create(
+        Options { kind, magic, device: next_device(), source: Frames, limits, packed, key, mode },
+        now,
+    )
+}
+
+/// A file system that is a table.
+fn table(kind: &'static str, magic: u64, rows: &'static [Row], now: Time) -> vfs::Result<Arc<Node>> {
+    let root = file_system(kind, magic, None, 0o755, now)?;
+    let content = Content::VirtualDir(TableDir::root(rows));
+    Ok(Node::create_virtual(root.block(), 1, FileType::Directory, 0o555, content, now))
+}
+
+/// A number for `st_dev`.
+fn next_device() -> u64 {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(2);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

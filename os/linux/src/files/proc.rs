@@ -1,0 +1,298 @@
+//! /proc and /sys, as far as libc, std and common crates ask.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use kernel::arch::current::paging::PAGE_SIZE;
+use kernel::{mm, sched, time};
+use vfs::{Content, FileType, Jump, MagicLink, VirtualDir, VirtualEntry};
+
+use super::device::Object;
+use super::opened::{OpenFile, OpenPath, directory_path};
+use super::pages::Frames;
+use super::table_dir::{Row, What};
+use super::{Node, mount, now, working_directory};
+use crate::fd::{self, Description};
+use crate::process::PID;
+use crate::time::NS;
+use crate::{limits, start};
+
+/// /proc.
+pub const ROWS: &[Row] = &[
+    Row("self", What::Link("1")),
+    Row("thread-self", What::Link("1")),
+    Row("1", What::Directory(PROCESS)),
+    Row("mounts", What::Link("self/mounts")),
+    Row("meminfo", What::Text(meminfo)),
+    Row("cpuinfo", What::Text(cpuinfo)),
+    Row("stat", What::Text(stat)),
+    Row("uptime", What::Text(uptime)),
+    Row("loadavg", What::Text(loadavg)),
+    Row("version", What::Text(version)),
+    Row("filesystems", What::Text(|| b"nodev\ttmpfs\nnodev\tproc\nnodev\tsysfs\n".to_vec())),
+    Row("sys", What::Directory(&[Row("kernel", What::Directory(KERNEL)), Row("vm", What::Directory(VM))])),
+];
+
+const PROCESS: &[Row] = &[
+    Row("exe", What::Magic(|| Box::new(ToPath(executable)))),
+    Row("cwd", What::Magic(|| Box::new(ToPath(|| directory_path(&working_directory()))))),
+    Row("root", What::Magic(|| Box::new(ToPath(|| b"/".to_vec())))),
+    Row("fd", What::Virtual(|parent| Box::new(Descriptors { parent }))),
+    Row("cmdline", What::Text(start::command_line)),
+    Row("comm", What::Text(comm)),
+    Row("status", What::Text(status)),
+    Row("statm", What::Text(statm)),
+    Row("cgroup", What::Text(|| b"0::/\n".to_vec())),
+    Row("mounts", What::Text(mounts)),
+    Row("mountinfo", What::Text(mountinfo)),
+];
+
+const KERNEL: &[Row] = &[
+    Row("osrelease", What::Text(|| line(crate::info::RELEASE))),
+    Row("ostype", What::Text(|| line("Linux"))),
+    Row("hostname", What::Text(|| line(crate::info::NODE_NAME))),
+    Row("pid_max", What::Text(|| line("4194304"))),
+];
+
+const VM: &[Row] =
+    &[Row("overcommit_memory", What::Text(|| line("2"))), Row("max_map_count", What::Text(|| line("65530")))];
+
+/// /sys.
+pub const SYS_ROWS: &[Row] = &[Row(
+    "devices",
+    What::Directory(&[Row("system", What::Directory(&[Row("cpu", What::Directory(CPU))]))]),
+)];
+
+const CPU: &[Row] =
+    &[Row("online", What::Text(cpus)), Row("possible", What::Text(cpus)), Row("present", What::Text(cpus))];
+
+fn line(text: &str) -> Vec<u8> {
+    let mut line: Vec<u8> = text.into();
+    line.push(b'\n');
+    line
+}
+
+/// What a writer writes.
+fn text(write: impl FnOnce(&mut String) -> core::fmt::Result) -> Vec<u8> {
+    let mut text = String::new();
+    // A string takes all.
+    let _ = write(&mut text);
+    text.into_bytes()
+}
+
+fn cpus() -> Vec<u8> {
+    match sched::cpu_count() {
+        1 => line("0"),
+        count => text(|to| writeln!(to, "0-{}", count - 1)),
+    }
+}
+
+fn meminfo() -> Vec<u8> {
+    let free = mm::frames::free_count() * PAGE_SIZE / 1024;
+    let usage = mm::usage();
+    let total = free + usage.resident / 1024;
+    text(|to| {
+        for (name, value) in [
+            ("MemTotal", total),
+            ("MemFree", free),
+            ("MemAvailable", free),
+            ("Buffers", 0),
+            ("Cached", 0),
+            ("SwapTotal", 0),
+            ("SwapFree", 0),
+            ("Committed_AS", usage.committed / 1024),
+        ] {
+            writeln!(to, "{name}: {value:>11} kB")?;
+        }
+        Ok(())
+    })
+}
+
+fn cpuinfo() -> Vec<u8> {
+    text(|to| {
+        for cpu in 0..sched::cpu_count() {
+            writeln!(to, "processor\t: {cpu}\nphysical id\t: 0\ncore id\t\t: {cpu}\n")?;
+        }
+        Ok(())
+    })
+}
+
+fn stat() -> Vec<u8> {
+    let now = time::now_ns();
+    let busy = sched::process_cpu_time_ns() / (NS / 100);
+    let idle = (now / (NS / 100)).saturating_mul(sched::cpu_count().into()).saturating_sub(busy);
+    text(|to| {
+        writeln!(to, "cpu {busy} 0 0 {idle} 0 0 0 0 0 0")?;
+        writeln!(to, "btime {}", time::realtime_offset_ns() / NS)
+    })
+}
+
+fn uptime() -> Vec<u8> {
+    let hundredths = time::now_ns() / (NS / 100);
+    let idle = hundredths.saturating_sub(sched::process_cpu_time_ns() / (NS / 100));
+    text(|to| writeln!(to, "{}.{:02} {}.{:02}", hundredths / 100, hundredths % 100, idle / 100, idle % 100))
+}
+
+fn loadavg() -> Vec<u8> {
+    text(|to| writeln!(to, "0.00 0.00 0.00 1/{} {PID}", sched::count()))
+}
+
+fn version() -> Vec<u8> {
+    text(|to| writeln!(to, "Linux version {} (includeos)", crate::info::RELEASE))
+}
+
+/// The program's path: an absolute one, whatever it was started as.
+fn executable() -> Vec<u8> {
+    let name = start::name();
+    text(|to| write!(to, "{}{name}", if name.starts_with('/') { "" } else { "/" }))
+}
+
+/// The process' name: its first thread's.
+fn comm() -> Vec<u8> {
+    let name = sched::find(PID as u32).map(|thread| thread.name()).unwrap_or_default();
+    let mut name: Vec<u8> = name.into_iter().take_while(|octet| *octet != 0).collect();
+    name.push(b'\n');
+    name
+}
+
+fn status() -> Vec<u8> {
+    let usage = mm::usage();
+    let name = comm();
+    let name = core::str::from_utf8(&name).unwrap_or("\n");
+    text(|to| {
+        write!(to, "Name:\t{name}State:\tR (running)\nTgid:\t{PID}\nPid:\t{PID}\nPPid:\t0\nTracerPid:\t0\n")?;
+        write!(to, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t{}\n", limits::files())?;
+        writeln!(to, "VmSize:\t{:8} kB", usage.committed / 1024)?;
+        writeln!(to, "VmHWM:\t{:8} kB", usage.peak_resident / 1024)?;
+        writeln!(to, "VmRSS:\t{:8} kB", usage.resident / 1024)?;
+        writeln!(to, "Threads:\t{}", sched::count())
+    })
+}
+
+fn statm() -> Vec<u8> {
+    let usage = mm::usage();
+    text(|to| writeln!(to, "{} {} 0 0 0 0 0", usage.committed / PAGE_SIZE, usage.resident / PAGE_SIZE))
+}
+
+fn mounts() -> Vec<u8> {
+    text(|to| {
+        for mounted in mount::mounted() {
+            let block = mounted.root.block();
+            let access = if block.is_read_only() { "ro" } else { "rw" };
+            writeln!(to, "{0} {1} {0} {access},relatime 0 0", block.kind, mounted.path)?;
+        }
+        Ok(())
+    })
+}
+
+fn mountinfo() -> Vec<u8> {
+    text(|to| {
+        for (at, mounted) in mount::mounted().iter().enumerate() {
+            let block = mounted.root.block();
+            let access = if block.is_read_only() { "ro" } else { "rw" };
+            let parent = usize::from(at > 0);
+            writeln!(
+                to,
+                "{} {parent} 0:{} / {} {access},relatime - {2} {2} {access}",
+                at + 1,
+                block.device,
+                mounted.path,
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// A link whose target is a path.
+struct ToPath(fn() -> Vec<u8>);
+
+impl MagicLink<Frames> for ToPath {
+    fn text(&self) -> vfs::Result<Vec<u8>> {
+        Ok((self.0)())
+    }
+
+    fn follow(&self) -> vfs::Result<Jump<Frames>> {
+        Ok(Jump::Path((self.0)()))
+    }
+}
+
+/// /proc/self/fd.
+struct Descriptors {
+    parent: Arc<Node>,
+}
+
+impl VirtualDir<Frames> for Descriptors {
+    fn lookup(&self, directory: &Arc<Node>, name: &[u8]) -> Option<Arc<Node>> {
+        let fd: i32 = core::str::from_utf8(name).ok()?.parse().ok()?;
+        let description = fd::get(fd).ok()?;
+        let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), description }));
+        Some(Node::create_virtual(
+            directory.block(),
+            ino_of(directory, fd as u64),
+            FileType::Symlink,
+            0o700,
+            link,
+            now(),
+        ))
+    }
+
+    fn entry(&self, position: u64) -> Option<VirtualEntry> {
+        let fd = (position..fd::table_len() as u64).find(|fd| fd::get(*fd as i32).is_ok())?;
+        Some(VirtualEntry {
+            name: text(|to| write!(to, "{fd}")),
+            kind: FileType::Symlink,
+            ino: ino_of(&self.parent, fd),
+            next: fd + 1,
+        })
+    }
+
+    fn parent(&self) -> Option<Arc<Node>> {
+        Some(self.parent.clone())
+    }
+}
+
+fn ino_of(directory: &Node, fd: u64) -> u64 {
+    (directory.ino() << 24) + fd
+}
+
+/// An entry of it.
+struct Descriptor {
+    directory: Arc<Node>,
+    description: Arc<Description>,
+}
+
+impl MagicLink<Frames> for Descriptor {
+    fn text(&self) -> vfs::Result<Vec<u8>> {
+        if let Some(file) = self.description.downcast::<OpenFile>() {
+            return Ok(file.place().path(fd::File::node(file).ok_or(vfs::Error::NotFound)?));
+        }
+        if let Some(path) = self.description.downcast::<OpenPath>() {
+            return Ok(path.place.path(&path.node));
+        }
+        let stat = self.description.file().stat();
+        if let Some(node) = self.description.file().node() {
+            return Ok(if node.is_directory() { directory_path(node) } else { b"/dev/null".to_vec() });
+        }
+        Ok(match FileType::from_mode(stat.mode) {
+            Some(FileType::CharDevice) => b"/dev/console".to_vec(),
+            Some(FileType::Fifo) => text(|to| write!(to, "pipe:[{}]", stat.inode)),
+            Some(FileType::Socket) => text(|to| write!(to, "socket:[{}]", stat.inode)),
+            _ => b"anon_inode:[eventfd]".to_vec(),
+        })
+    }
+
+    fn follow(&self) -> vfs::Result<Jump<Frames>> {
+        if let Some(node) = self.description.file().node() {
+            return Ok(Jump::Node(node.clone()));
+        }
+        let file = self.description.file().clone();
+        let stat = file.stat();
+        let kind = FileType::from_mode(stat.mode).unwrap_or(FileType::Regular);
+        let content = Content::Object(Arc::new(Object(file)));
+        let block = self.directory.block();
+        Ok(Jump::Node(Node::create_virtual(block, stat.inode, kind, stat.mode & 0o7777, content, now())))
+    }
+}

@@ -1,0 +1,214 @@
+//! From file to file and at an offset: pread(2), pwrite(2), preadv2(2) and their kin, copy_file_range(2), sendfile(2).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use kernel::{sched, uaccess};
+use vfs::PAGE_SIZE;
+
+use super::opened::{OpenDirectory, OpenFile, OpenPath};
+use super::{Outcome, now};
+use crate::buffers::UserBuffers;
+use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, ESPIPE, Errno, Result};
+use crate::fd::{self, Description, File};
+use crate::file;
+
+/// Calls `on` with the open file behind a descriptor.
+fn with<T>(fd: i32, on: impl FnOnce(&OpenFile) -> Outcome<T>) -> Outcome<T> {
+    let description = fd::get(fd)?;
+    match description.downcast::<OpenFile>() {
+        Some(file) => on(file),
+        None => Err(not_a_file(&description)),
+    }
+}
+
+/// Why an object has no offsets.
+fn not_a_file(description: &Description) -> Errno {
+    match () {
+        () if description.downcast::<OpenPath>().is_some() => EBADF,
+        () if description.downcast::<OpenDirectory>().is_some() => EISDIR,
+        () => ESPIPE,
+    }
+}
+
+fn read_at(fd: i32, mut to: UserBuffers, offset: i64) -> Result {
+    let description = fd::get(fd)?;
+    let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+    match description.downcast::<OpenFile>() {
+        Some(file) => Ok(file.read_at(&mut to, offset)? as u64),
+        // A device has no offsets that count.
+        None if is_device(&description) => {
+            Ok(description.file().read(&mut to, description.is_nonblocking())? as u64)
+        }
+        None => Err(not_a_file(&description)),
+    }
+}
+
+fn write_at(fd: i32, mut from: UserBuffers, offset: i64) -> Result {
+    let description = fd::get(fd)?;
+    let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+    match description.downcast::<OpenFile>() {
+        Some(file) => {
+            let (done, _) = file.write_at(&mut from, offset)?;
+            Ok(done as u64)
+        }
+        None if is_device(&description) => {
+            Ok(description.file().write(&mut from, description.is_nonblocking())? as u64)
+        }
+        None => Err(not_a_file(&description)),
+    }
+}
+
+/// Whether it is a device with a node, such as /dev/zero.
+fn is_device(description: &Description) -> bool {
+    description.file().node().is_some_and(|node| node.kind() == vfs::FileType::CharDevice)
+}
+
+/// pread(2).
+pub fn pread64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
+    read_at(fd, UserBuffers::one(buf, count)?, offset)
+}
+
+/// pwrite(2).
+pub fn pwrite64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
+    write_at(fd, UserBuffers::one(buf, count)?, offset)
+}
+
+fn pieces(iov: u64, count: i32) -> Outcome<UserBuffers> {
+    UserBuffers::from_iovec(iov, u64::try_from(count).map_err(|_| EINVAL)?)
+}
+
+/// preadv(2). The second half of the offset is not used with 64 bits.
+pub fn preadv(fd: i32, iov: u64, count: i32, offset: i64) -> Result {
+    read_at(fd, pieces(iov, count)?, offset)
+}
+
+/// pwritev(2).
+pub fn pwritev(fd: i32, iov: u64, count: i32, offset: i64) -> Result {
+    write_at(fd, pieces(iov, count)?, offset)
+}
+
+/// The flags that change nothing here: RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT.
+const RWF_IGNORED: i32 = 0xf;
+
+/// preadv2(2); with an offset of -1 it is readv(2).
+pub fn preadv2(fd: i32, iov: u64, count: i32, offset: i64, _high: u64, flags: i32) -> Result {
+    match flags & !RWF_IGNORED {
+        0 if offset == -1 => file::readv(fd, iov, count),
+        0 => preadv(fd, iov, count, offset),
+        _ => Err(EOPNOTSUPP),
+    }
+}
+
+/// pwritev2(2); with an offset of -1 it is writev(2).
+pub fn pwritev2(fd: i32, iov: u64, count: i32, offset: i64, _high: u64, flags: i32) -> Result {
+    match flags & !RWF_IGNORED {
+        0 if offset == -1 => file::writev(fd, iov, count),
+        0 => pwritev(fd, iov, count, offset),
+        _ => Err(EOPNOTSUPP),
+    }
+}
+
+/// copy_file_range(2).
+pub fn copy_file_range(from_fd: i32, from_at: u64, to_fd: i32, to_at: u64, len: usize, flags: u32) -> Result {
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    let invalid = |error| if error == ESPIPE { EINVAL } else { error };
+    with(from_fd, |from| {
+        with(to_fd, |to| {
+            from.check_readable()?;
+            to.check_writable()?;
+            if to.appends() {
+                return Err(EBADF);
+            }
+            let (from_start, to_start) = (offset_of(from, from_at)?, offset_of(to, to_at)?);
+            let (from_node, to_node) = (node(from)?, node(to)?);
+            let overlaps = from_start < to_start.saturating_add(len as u64)
+                && to_start < from_start.saturating_add(len as u64);
+            if Arc::ptr_eq(from_node, to_node) && overlaps {
+                return Err(EINVAL);
+            }
+            let done = copy(from, from_start, to, to_start, len)?;
+            settle(from, from_at, from_start, done)?;
+            settle(to, to_at, to_start, done)?;
+            Ok(done as u64)
+        })
+    })
+    .map_err(invalid)
+}
+
+/// sendfile(2), to a file; to anything else, which has buffers of its own, read(2) and write(2) do the same.
+pub fn sendfile(to_fd: i32, from_fd: i32, at: u64, len: usize) -> Result {
+    let invalid = |error| if matches!(error, ESPIPE | EISDIR) { EINVAL } else { error };
+    with(from_fd, |from| {
+        with(to_fd, |to| {
+            from.check_readable()?;
+            to.check_writable()?;
+            if to.appends() {
+                return Err(EINVAL);
+            }
+            let (from_start, to_start) = (offset_of(from, at)?, to.offset());
+            let done = copy(from, from_start, to, to_start, len)?;
+            settle(from, at, from_start, done)?;
+            to.advance(done);
+            Ok(done as u64)
+        })
+    })
+    .map_err(invalid)
+}
+
+fn node(file: &OpenFile) -> Outcome<&Arc<super::Node>> {
+    file.node().ok_or(EINVAL)
+}
+
+/// The offset at an address, or, without one, the file's own.
+fn offset_of(file: &OpenFile, at: u64) -> Outcome<u64> {
+    match at {
+        0 => Ok(file.offset()),
+        at => u64::try_from(uaccess::read::<i64>(at)?).map_err(|_| EINVAL),
+    }
+}
+
+fn settle(file: &OpenFile, at: u64, start: u64, done: usize) -> Outcome<()> {
+    match at {
+        0 => file.advance(done),
+        at => uaccess::write(at, start + done as u64)?,
+    }
+    Ok(())
+}
+
+/// Copies by way of a page of the kernel's.
+fn copy(from: &OpenFile, mut from_at: u64, to: &OpenFile, mut to_at: u64, len: usize) -> Outcome<usize> {
+    /// Most octets of one call (`MAX_RW_COUNT`).
+    const MAX: usize = 0x7fff_f000;
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let (from_node, to_node) = (node(from)?, node(to)?);
+    to_node.block().check_writable()?;
+    if to_at >= i64::MAX as u64 {
+        return Err(EFBIG);
+    }
+    let len = len.min(MAX);
+    let mut octets: Vec<u8> = Vec::new();
+    let mut done = 0;
+    while done < len
+        && let Some((page, there)) = from_node.read_page(from_at)?
+    {
+        let step = there.min(len - done).min(PAGE_SIZE - (to_at % PAGE) as usize);
+        octets.resize(step, 0);
+        page.read((from_at % PAGE) as usize, &mut octets);
+        match to_node.write_page(to_at / PAGE) {
+            Ok(page) => vfs::Page::write(&page, (to_at % PAGE) as usize, &octets),
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error.into()),
+        }
+        from_at += step as u64;
+        to_at += step as u64;
+        done += step;
+        to_node.wrote(to_at, now());
+        if done.is_multiple_of(16 * PAGE_SIZE) && sched::breathe() {
+            break;
+        }
+    }
+    Ok(done)
+}

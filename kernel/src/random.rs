@@ -1,4 +1,5 @@
-//! Randomness: from the CPU, or from a seed that the host hands over where the CPU has none.
+//! Randomness: from the CPU, or from a seed that the host hands over where the CPU has none, or that a device gives (virtio-rng,
+//! in images that drive such devices).
 
 use core::arch::x86_64::{_rdrand64_step, _rdseed64_step};
 
@@ -35,6 +36,19 @@ pub fn init(features: &CpuFeatures) {
     } else {
         fw_cfg::read_file(abi::seed::FILE).map_or(Source::None, Source::Seeded)
     };
+}
+
+/// Whether there is a source.
+pub fn is_available() -> bool {
+    !matches!(*SOURCE.lock(), Source::None)
+}
+
+/// Takes a seed from a device, where there is no other source. Called at boot.
+pub fn seed(octets: [u8; abi::seed::LEN]) {
+    let mut source = SOURCE.lock();
+    if matches!(*source, Source::None) {
+        *source = Source::Seeded(octets);
+    }
 }
 
 /// Fills `out` with random octets.

@@ -7,6 +7,7 @@
 pub mod fake;
 pub mod net;
 pub mod queue;
+pub mod rng;
 pub mod transport;
 
 use alloc::boxed::Box;
@@ -17,6 +18,7 @@ use kernel::device::net::NetDevice;
 use kernel::log;
 use kernel::machine::pci;
 use kernel::mm::packets;
+use kernel::time;
 
 use net::VirtioNet;
 use transport::mmio::Mmio;
@@ -26,6 +28,7 @@ use transport::{Error, Found, Transport};
 /// Device types (§ 5).
 mod device_type {
     pub const NET: u32 = 1;
+    pub const RNG: u32 = 4;
 }
 
 /// Feature bits that do not belong to a device type (§ 6; § 6.3 for the legacy one).
@@ -47,7 +50,7 @@ pub mod feature {
 ///
 /// Called once, before the program starts: it sets memory aside for packets if there is a device (`mm::packets::init`).
 pub fn probe_net(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>)) {
-    let mut bring_up = |place: &dyn fmt::Display, transport: Result<Box<dyn Transport>, Error>| {
+    for_each(device_type::NET, mmio, &mut |place, transport| {
         packets::init();
         let device = transport.and_then(|transport| VirtioNet::new(Found::new(transport)?, packets::pool()));
         match device {
@@ -57,15 +60,40 @@ pub fn probe_net(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>))
             }
             Err(error) => log!(Warn, "virtio-net {place} is not used: {error}"),
         }
-    };
+    });
+}
+
+/// Asks the machine's entropy devices for a seed, until one gives it; waits for each up to a tenth of a second. `None`: none does.
+pub fn read_seed(mmio: &[VirtioMmio]) -> Option<[u8; abi::seed::LEN]> {
+    const PATIENCE_NS: u64 = 100_000_000;
+    let mut seed = None;
+    for_each(device_type::RNG, mmio, &mut |place, transport| {
+        if seed.is_some() {
+            return;
+        }
+        let deadline = time::now_ns() + PATIENCE_NS;
+        let is_late = || time::now_ns() >= deadline;
+        match transport.and_then(|transport| rng::read_seed(Found::new(transport)?, is_late)) {
+            Ok(octets) => seed = Some(octets),
+            Err(error) => log!(Warn, "virtio-rng {place} is not used: {error}"),
+        }
+    });
+    seed
+}
+
+/// The way to a device.
+type Way = Result<Box<dyn Transport>, Error>;
+
+/// Calls `bring_up` with the name of each device of a type and the way to it.
+fn for_each(device_type: u32, mmio: &[VirtioMmio], bring_up: &mut dyn FnMut(&dyn fmt::Display, Way)) {
     pci::for_each(&mut |function| {
-        if Pci::device_type(function) == Some(device_type::NET) {
+        if Pci::device_type(function) == Some(device_type) {
             bring_up(&function, Pci::new(function).map(|pci| Box::new(pci) as Box<dyn Transport>));
         }
     });
     for place in mmio {
         match Mmio::new(place) {
-            Ok(Some(mmio)) if mmio.device_type() == device_type::NET => {
+            Ok(Some(mmio)) if mmio.device_type() == device_type => {
                 bring_up(place, Ok(Box::new(mmio)));
             }
             // No device is plugged in there, or one that others ask for.

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the main job, start to end.
 
-use crate::{repo, setup, ui};
+use crate::{names, repo, setup, ui};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,9 +12,16 @@ use std::time::{Duration, Instant};
 /// Build and boot the demonstration
 ///
 /// Installs what is missing, as `setup` does, builds the tool, lets it boot an ordinary threaded program and an ordinary web
-/// server as virtual machines, and fetches a page.
+/// server as virtual machines, fetches a page, and lets a client fetch one from the host by its name.
 #[derive(clap::Args)]
-pub struct Demo {}
+pub struct Demo {
+    /// This is the process in a namespace with a name server
+    #[arg(long, hide = true)]
+    inside: bool,
+    /// This is the process that tries whether there can be such a namespace
+    #[arg(long, hide = true)]
+    try_inside: bool,
+}
 
 /// The programs, Cargo projects of their own that know nothing of this one.
 const THREADS: &str = "examples/hello-threads";
@@ -29,6 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Demo {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
+        if self.try_inside {
+            return names::enter();
+        }
+        if self.inside {
+            return names::inside();
+        }
         setup::ensure()?;
         show()?;
         println!("demo: {WEB} booted as a virtual machine, and a page was fetched from it");
@@ -42,7 +55,16 @@ pub fn show() -> Result<()> {
     ui::run(repo::cargo().args(["build", "--quiet", "--release", "--package", "cargo-includeos"]))?;
     let tool = repo::target_dir().join("release/cargo-includeos");
     run_threads(&tool)?;
-    serve_a_page(&tool)
+    serve_a_page(&tool)?;
+    // Built here: inside there is no network.
+    eprintln!("demo: cargo includeos build --release, in {}", names::CLIENT);
+    let mut build = Command::new(&tool);
+    ui::run(
+        build
+            .args(["includeos", "build", "--release", "--quiet"])
+            .current_dir(repo::root().join(names::CLIENT)),
+    )?;
+    names::show()
 }
 
 fn run_threads(tool: &Path) -> Result<()> {

@@ -10,6 +10,8 @@ mod ci;
 mod demo;
 mod metadata;
 mod models;
+mod names;
+mod namespace;
 mod repo;
 mod setup;
 mod syscalls;

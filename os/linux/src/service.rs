@@ -17,6 +17,8 @@ use crate::table::name_once;
 pub struct Service {
     /// Its name, as in the tool's `services` setting.
     pub name: &'static str,
+    /// A seed from a device that it knows, where the machine has no other randomness.
+    pub seed: fn(&Booted) -> Option<[u8; abi::seed::LEN]>,
     /// Brings it up, before the program starts.
     pub start: fn(&Booted),
     /// Ends what the program leaves behind, after its descriptors were closed; may wait, for a bounded time.
@@ -90,9 +92,18 @@ pub fn all() -> &'static [&'static Service] {
     SERVICES.get().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Finds and starts them. Called once, before the program's first thread.
-pub fn start_all(booted: &Booted) {
+/// Finds them. Called once, at the beginning.
+pub fn find_all() {
     let _ = SERVICES.set(records::find());
+}
+
+/// A seed from a device of theirs.
+pub fn seed(booted: &Booted) -> Option<[u8; abi::seed::LEN]> {
+    all().iter().find_map(|service| (service.seed)(booted))
+}
+
+/// Starts them. Called once, before the program's first thread.
+pub fn start_all(booted: &Booted) {
     for service in all() {
         (service.start)(booted);
     }

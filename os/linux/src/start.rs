@@ -43,6 +43,12 @@ const MINSIGSTKSZ: u64 = 4096;
 pub fn run(booted: &Booted) -> ! {
     mm::set_program();
     let argv0 = booted.settings.argv0.as_deref().unwrap_or(DEFAULT_NAME);
+    service::find_all();
+    if !random::is_available()
+        && let Some(seed) = service::seed(booted)
+    {
+        random::seed(seed);
+    }
     let mut seed = [0; 16];
     if random::fill(&mut seed).is_err() {
         refuse(format_args!(

@@ -29,6 +29,12 @@ fn network_devices(
     drivers::virtio::probe_net(mmio, found);
 }
 
+/// Asks entropy devices for a seed; `os/sockets` calls it, if the image holds that.
+#[unsafe(no_mangle)]
+fn device_seed(mmio: &[abi::cmdline::VirtioMmio]) -> Option<[u8; abi::seed::LEN]> {
+    drivers::virtio::read_seed(mmio)
+}
+
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     kernel::report::kernel_panic(info)

@@ -37,6 +37,8 @@ mod platform {
     unsafe extern "Rust" {
         /// `os/object`: brings up all network devices.
         pub safe fn network_devices(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>));
+        /// `os/object`: asks entropy devices.
+        pub safe fn device_seed(mmio: &[VirtioMmio]) -> Option<[u8; abi::seed::LEN]>;
     }
 }
 #[cfg(not(includeos_metal))]
@@ -44,6 +46,15 @@ mod platform {
     use super::{Box, NetDevice, VirtioMmio};
 
     pub fn network_devices(_: &[VirtioMmio], _: &mut dyn FnMut(Box<dyn NetDevice>)) {}
+
+    pub fn device_seed(_: &[VirtioMmio]) -> Option<[u8; abi::seed::LEN]> {
+        None
+    }
+}
+
+/// A seed from a virtio-rng device, if the machine has one.
+pub fn seed(booted: &Booted) -> Option<[u8; abi::seed::LEN]> {
+    platform::device_seed(&booted.settings.virtio_mmio)
 }
 
 /// Brings the network up: called at boot if this service is in the image. An interface without a setting of its own is

@@ -16,6 +16,7 @@ use crate::{config, pass, tcp, udp};
 )]
 static SERVICE: Service = Service {
     name: "net",
+    seed: config::seed,
     start: config::start,
     stop: pass::drain,
     calls: table::socket_call,

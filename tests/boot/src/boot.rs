@@ -4,6 +4,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use abi::cmdline::Settings;
 use abi::report::PREFIX;
 pub use qemu::Machine;
 use qemu::{Network, Outcome, Vm};
@@ -92,6 +93,13 @@ impl Boot {
     /// Whether the program runs at ring 3.
     pub fn isolation(mut self, on: bool) -> Self {
         self.vm.settings.isolation = Some(on);
+        self
+    }
+
+    /// More settings of the image, as they stand on its command line.
+    pub fn settings(mut self, line: &str) -> Self {
+        let settings = Settings::parse(line).expect("the test's settings are right");
+        self.vm.settings = settings.before(self.vm.settings);
         self
     }
 

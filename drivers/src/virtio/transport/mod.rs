@@ -109,6 +109,8 @@ pub enum Error {
     BadMagic(u32),
     /// A version of the register layout that is not known.
     BadVersion(u32),
+    /// It does not answer a request.
+    NoAnswer,
 }
 
 impl fmt::Display for Error {
@@ -122,6 +124,7 @@ impl fmt::Display for Error {
             Self::NoMemory => write!(f, "too little memory for its queues (-m)"),
             Self::Registers(what) => write!(f, "its registers are not usable: {what}"),
             Self::BadMagic(magic) => write!(f, "no virtio device is there (magic value {magic:#x})"),
+            Self::NoAnswer => f.write_str("it does not answer"),
             Self::BadVersion(version) => write!(f, "its register layout has the unknown version {version}"),
         }
     }

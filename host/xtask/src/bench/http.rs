@@ -7,7 +7,7 @@ use super::profile;
 use super::program::Tool;
 use super::symbols::Symbols;
 use super::table::{aligned, thousands};
-use crate::{repo, setup};
+use crate::{namespace, repo, setup};
 use anyhow::{Context, Result, bail, ensure};
 use qemu::{Forward, Machine, Network, Outcome, Protocol, Vm};
 use std::io::{Read, Write};
@@ -99,7 +99,8 @@ impl Http {
         setup::ensure_commands(&[("wrk", "wrk"), ("ip", "iproute2"), ("ping", "iputils-ping")])?;
         let systems = self.systems()?;
         if !self.user && !self.inside {
-            return enter_namespace();
+            let args = std::env::args_os().skip(1).chain(["--inside".into()]);
+            return Err(namespace::command(args)?.exec()).context("unshare (package util-linux)");
         }
         if self.inside {
             make_tap()?;
@@ -287,27 +288,12 @@ impl System {
     }
 }
 
-/// Runs this command again in a network namespace, which is gone when it ends.
-fn enter_namespace() -> Result<()> {
-    let root = repo::output(Command::new("id").arg("-u"))?.trim() == "0";
-    let mut command = Command::new("unshare");
-    command.arg(if root { "--net" } else { "-Urn" }).arg(std::env::current_exe()?);
-    command.args(std::env::args_os().skip(1)).arg("--inside");
-    Err(command.exec()).context("unshare (package util-linux)")
-}
-
 fn make_tap() -> Result<()> {
-    for line in [
-        "link set lo up".to_owned(),
-        format!("tuntap add {TAP} mode tap"),
-        format!("addr add {HOST}/{PREFIX_LEN} dev {TAP}"),
-        format!("link set {TAP} up"),
-    ] {
-        repo::output(Command::new("ip").args(line.split(' '))).with_context(|| {
-            format!("ip {line}; a tap interface needs access to /dev/net/tun, or take --user")
-        })?;
-    }
-    Ok(())
+    namespace::ip("link set lo up")?;
+    namespace::ip(&format!("tuntap add {TAP} mode tap"))
+        .context("a tap interface needs access to /dev/net/tun; or take --user")?;
+    namespace::ip(&format!("addr add {HOST}/{PREFIX_LEN} dev {TAP}"))?;
+    namespace::ip(&format!("link set {TAP} up"))
 }
 
 /// Waits until the server answers.

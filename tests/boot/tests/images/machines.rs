@@ -42,6 +42,18 @@ fn no_source_of_randomness_is_one_line() {
     everywhere(&boot.cpu("qemu64,+rdrand"), 0, |ended| assert_eq!(ended.kernels(), [""; 0]));
 }
 
+/// An image that drives virtio devices takes a seed from one, where there is nothing else.
+#[test]
+fn an_entropy_device_is_a_source_of_randomness() {
+    let image = Image::program("loopback");
+    for machine in [Machine::Q35, Machine::Pc] {
+        let boot = Boot::new(&image).machine(machine).cpu("qemu64").without_seed();
+        let refused = boot.clone().expect(125);
+        assert!(refused.console.contains("no source of randomness"), "{}", refused.console);
+        boot.qemu(&["-device", "virtio-rng-pci,disable-legacy=on"]).expect(0);
+    }
+}
+
 #[test]
 fn a_setting_that_is_wrong_is_named() {
     let image = Image::program("hello");

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use boot_tests::{Boot, Image, Machine, linux};
 use qemu::{Forward, Network, Protocol};
@@ -78,6 +78,75 @@ fn what_was_sent_arrives_after_the_end() {
         assert_eq!(octets.len(), OCTETS, "{machine}");
         assert!(octets.iter().enumerate().all(|(i, octet)| *octet == (i % 251) as u8));
     }
+}
+
+/// The cable is pulled before DHCP has answered and while a connection stands, and put back: both go on.
+#[test]
+fn the_cable_is_pulled_and_put_back() {
+    let image = Image::example("web");
+    let (port, monitor) = (free_port(), free_port());
+    let forward = Forward { protocol: Protocol::Tcp, address: Ipv4Addr::LOCALHOST, host: port, guest: 80 };
+    let boot = Boot::new(&image)
+        .network(Network::User(vec![forward]))
+        .settings("log=info")
+        .qemu(&["-monitor", &format!("tcp:127.0.0.1:{monitor},server=on,wait=off")]);
+    let console = Arc::new(Mutex::new(String::new()));
+    let seen = console.clone();
+    let client = std::thread::spawn(move || {
+        let wait_for = |count: usize, text: &str| {
+            let started = Instant::now();
+            while console.lock().expect("nobody panics").matches(text).count() < count {
+                assert!(started.elapsed() < PATIENCE, "{text:?} did not come");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_for(1, "eth0: 52:54");
+        let mut monitor = TcpStream::connect((Ipv4Addr::LOCALHOST, monitor)).expect("QEMU listens");
+        let mut set_link = |state: &str| writeln!(monitor, "set_link net0 {state}").expect("QEMU listens");
+        set_link("off");
+        wait_for(1, "the link is down");
+        std::thread::sleep(Duration::from_secs(1));
+        set_link("on");
+        wait_for(1, "by DHCP");
+        let mut first = connect(port);
+        assert!(get(&mut first, "/").expect("an answer").starts_with("Hello"));
+        set_link("off");
+        wait_for(2, "the link is down");
+        let request = std::thread::spawn(move || (get(&mut first, "/headers"), first));
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!request.is_finished(), "nothing comes through");
+        set_link("on");
+        let (answer, mut first) = request.join().expect("no panic");
+        assert!(answer.expect("an answer, late").starts_with("GET /headers"));
+        assert_eq!(get(&mut first, "/stop").expect("an answer"), "Good bye.\n");
+    });
+    let ended = boot.run_watched(|console| console.clone_into(&mut seen.lock().expect("nobody panics")));
+    client.join().unwrap_or_else(|_| panic!("the image's console:\n{}", ended.console));
+    assert_eq!(ended.outcome, qemu::Outcome::Exited(0), "{}", ended.console);
+}
+
+/// On a network where nobody answers the program is told after some seconds, and ends.
+#[test]
+fn nobody_answers_dhcp() {
+    let (local, remote) = (free_port(), free_port());
+    let netdev = format!("socket,id=alone,udp=127.0.0.1:{remote},localaddr=127.0.0.1:{local}");
+    let device = "virtio-net-pci,disable-legacy=on,romfile=,netdev=alone";
+    let ended = Boot::new(&Image::program("upload"))
+        .qemu(&["-netdev", &netdev, "-device", device])
+        .args(&["10.0.2.2:80", "1"])
+        .expect(1);
+    assert!(ended.console.contains("Network is unreachable"), "{}", ended.console);
+}
+
+/// An address that somebody else has is not used, and that is said (RFC 5227).
+#[test]
+fn an_address_in_use_is_named() {
+    // The host's, on QEMU's user network.
+    let ended = Boot::new(&Image::program("loopback"))
+        .network(Network::User(Vec::new()))
+        .settings("net.eth0=10.0.2.2/24,probe=fast")
+        .expect(0);
+    assert!(ended.console.contains("10.0.2.2 is in use by"), "{}", ended.console);
 }
 
 /// A port of the host that nobody listens at.

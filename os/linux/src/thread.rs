@@ -38,6 +38,7 @@ pub fn clone(frame: &TrapFrame, flags: u64, stack: u64, parent_tid: u64, child_t
 /// clone3(2).
 pub fn clone3(frame: &TrapFrame, args: u64, size: usize) -> Result {
     const SIZE_V0: usize = 64;
+    const SIZE_V2: usize = 88;
     /// What every version of the structure may hold: the low 32 bits, CLONE_CLEAR_SIGHAND, CLONE_INTO_CGROUP.
     const KNOWN_FLAGS: u64 = 0x3_ffff_ffff;
     /// CLONE_DETACHED, and the octet that was the signal in clone(2), but for CLONE_NEWTIME.
@@ -53,13 +54,20 @@ pub fn clone3(frame: &TrapFrame, args: u64, size: usize) -> Result {
     // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
     let [flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls] =
         uaccess::read::<[u64; 8]>(args)?;
-    // Later versions: set_tid, set_tid_size, cgroup, and what is not known here. None of it is there, so all is zero.
-    for offset in (SIZE_V0 as u64..size as u64).step_by(8) {
+    // A later version: set_tid, set_tid_size, cgroup. None of it is there, so all is zero.
+    let mut later = [0; SIZE_V2 - SIZE_V0];
+    let len = later.len().min(size - SIZE_V0);
+    uaccess::read_bytes(args.wrapping_add(SIZE_V0 as u64), &mut later[..len])?;
+    if later != [0; SIZE_V2 - SIZE_V0] {
+        return Err(EINVAL);
+    }
+    // And what is not known here.
+    for offset in (SIZE_V2..size).step_by(8) {
         let mut word = [0; 8];
-        let len = word.len().min(size - offset as usize);
-        uaccess::read_bytes(args.wrapping_add(offset), &mut word[..len])?;
+        let len = word.len().min(size - offset);
+        uaccess::read_bytes(args.wrapping_add(offset as u64), &mut word[..len])?;
         if word != [0; 8] {
-            return Err(if offset < 88 { EINVAL } else { E2BIG });
+            return Err(E2BIG);
         }
     }
     if exit_signal > 64

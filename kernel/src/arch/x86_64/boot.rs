@@ -21,7 +21,33 @@ pub const BOOT_STACK_SIZE: usize = 16 * 1024;
 /// write to the last 240 KiB.
 const FIRMWARE_SIZE: usize = 448 * 1024;
 
+/// Assembly macro `ENTER_LONG_MODE`, for the front of a `global_asm!`: from 32-bit code without paging to long mode on boot's
+/// tables; a far jump to 64-bit code follows. Loses eax, ecx and edx. Guarded as in `irq`.
+macro_rules! long_mode_macro {
+    () => {
+        ".ifndef LONG_MODE_MACRO
+        .set LONG_MODE_MACRO, 1
+        .macro ENTER_LONG_MODE
+        // CR4: PAE, OSFXSR, OSXMMEXCPT. EFER: SCE, LME, NXE. CR0: PE, MP, NE, WP, PG.
+        mov eax, cr4
+        or eax, 0x620
+        mov cr4, eax
+        mov eax, offset boot_pml4
+        mov cr3, eax
+        mov ecx, 0xc0000080
+        rdmsr
+        or eax, 0x901
+        wrmsr
+        mov eax, 0x80010023
+        mov cr0, eax
+        .endm
+        .endif"
+    };
+}
+pub(super) use long_mode_macro;
+
 global_asm!(
+    long_mode_macro!(),
     // The PVH note. Descriptor of 8 octets and 4-byte alignment: QEMU rounds name sizes by p_align.
     ".section .note.pvh,\"a\",@note",
     ".balign 4",
@@ -127,18 +153,7 @@ global_asm!(
     "inc ecx",
     "cmp ecx, 512",
     "jne 2b",
-    // CR4: PAE, OSFXSR, OSXMMEXCPT. EFER: SCE, LME, NXE. CR0: PE, MP, NE, WP, PG.
-    "mov eax, cr4",
-    "or eax, 0x620",
-    "mov cr4, eax",
-    "mov eax, offset boot_pml4",
-    "mov cr3, eax",
-    "mov ecx, 0xc0000080",
-    "rdmsr",
-    "or eax, 0x901",
-    "wrmsr",
-    "mov eax, 0x80010023",
-    "mov cr0, eax",
+    "ENTER_LONG_MODE",
     "lgdt [boot_gdt_pointer]",
     // A far jump to 64-bit code, spelt as octets: assemblers disagree about its operands in Intel syntax.
     ".byte 0xea",

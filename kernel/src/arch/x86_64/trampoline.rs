@@ -13,6 +13,7 @@ use crate::mm::direct;
 use crate::smp::Startup;
 
 global_asm!(
+    super::boot::long_mode_macro!(),
     ".section .rodata.trampoline,\"a\",@progbits",
     ".balign 16",
     ".globl includeos_trampoline",
@@ -43,18 +44,7 @@ global_asm!(
     "mov ds, eax",
     "mov es, eax",
     "mov ss, eax",
-    // As on the boot CPU. CR4: PAE, OSFXSR, OSXMMEXCPT. EFER: SCE, LME, NXE. CR0: PE, MP, NE, WP, PG.
-    "mov eax, cr4",
-    "or eax, 0x620",
-    "mov cr4, eax",
-    "mov eax, offset boot_pml4",
-    "mov cr3, eax",
-    "mov ecx, 0xc0000080",
-    "rdmsr",
-    "or eax, 0x901",
-    "wrmsr",
-    "mov eax, 0x80010023",
-    "mov cr0, eax",
+    "ENTER_LONG_MODE",
     ".byte 0xea",
     ".long includeos_ap_64",
     ".word 0x08",

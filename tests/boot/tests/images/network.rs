@@ -16,6 +16,11 @@ fn sockets_inside_one_machine() {
     linux::same(&Image::program("loopback"), &[], &[], &[]);
 }
 
+#[test]
+fn descriptors() {
+    linux::same(&Image::program("descriptors"), &[], &[], &[]);
+}
+
 /// The host fetches from an unmodified server, over user networking, on every machine type, with one CPU and with several.
 #[test]
 fn a_web_server_is_fetched_from() {

@@ -64,11 +64,16 @@ fn names() -> io::Result<()> {
     fs::rename("a/b", "moved")?;
     println!("{:?}", fs::read_to_string("a/link").map_err(|error| error.kind()));
     let mut names: Vec<_> = fs::read_dir(".")?
-        .map(|entry| entry.map(|entry| (entry.file_name(), entry.file_type().map(|kind| kind.is_dir()).unwrap())))
+        .map(|entry| {
+            entry.map(|entry| (entry.file_name(), entry.file_type().map(|kind| kind.is_dir()).unwrap()))
+        })
         .collect::<Result<_, _>>()?;
     names.sort();
     println!("{names:?}");
-    println!("{:?}", fs::canonicalize("moved/../a/.")?.strip_prefix(std::env::current_dir()?).map(Path::to_owned));
+    println!(
+        "{:?}",
+        fs::canonicalize("moved/../a/.")?.strip_prefix(std::env::current_dir()?).map(Path::to_owned)
+    );
     fs::remove_file("hard")?;
     println!("links {}", fs::metadata("moved/file")?.nlink());
     for n in 0..200 {
@@ -121,7 +126,10 @@ fn errors() {
     println!("{:?}", kind(File::open("x".repeat(256)).map(drop)));
     println!("{:?}", kind(File::open("x/".repeat(3000)).map(drop)));
     println!("{:?}", kind(File::open("text").and_then(|mut file| file.write_all(b"x"))));
-    println!("{:?}", kind(File::create("new").and_then(|mut file| file.read_to_end(&mut Vec::new()).map(drop))));
+    println!(
+        "{:?}",
+        kind(File::create("new").and_then(|mut file| file.read_to_end(&mut Vec::new()).map(drop)))
+    );
     println!("{:?}", kind(File::open(".").and_then(|mut file| file.read_to_end(&mut Vec::new()).map(drop))));
     let denied = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open("a/link").map(drop);
     println!("{:?}", kind(denied));
@@ -157,7 +165,8 @@ fn threads() -> io::Result<()> {
         threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })?;
     let log = fs::read_to_string("log")?;
-    let whole = log.lines().all(|line| line.len() == 100 && line.bytes().all(|octet| octet == line.as_bytes()[0]));
+    let whole =
+        log.lines().all(|line| line.len() == 100 && line.bytes().all(|octet| octet == line.as_bytes()[0]));
     println!("{} {whole} {}", log.lines().count(), Path::new("target").exists());
     Ok(())
 }

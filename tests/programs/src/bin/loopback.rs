@@ -249,10 +249,8 @@ fn misuse() -> std::io::Result<()> {
     });
     socket.connect(socket.local_addr()?)?;
     // SAFETY: no pointer is passed.
-    println!(
-        "shut for sending: {}",
-        outcome_of(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) })
-    );
+    let shut = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
+    println!("shut for sending: {}", outcome_of(shut));
     println!("then: {:?}", socket.send(b"x").map_err(|error| error.kind()));
     Ok(())
 }

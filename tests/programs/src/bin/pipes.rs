@@ -64,6 +64,10 @@ fn main() -> std::io::Result<()> {
     let mut arrived = Vec::new();
     reader.read_to_end(&mut arrived)?;
     let whole = arrived.chunks(1000).all(|line| line.iter().all(|octet| *octet == line[0]));
-    println!("{} {whole} {}", arrived.len(), threads.into_iter().all(|thread| thread.join().unwrap().is_ok()));
+    println!(
+        "{} {whole} {}",
+        arrived.len(),
+        threads.into_iter().all(|thread| thread.join().unwrap().is_ok())
+    );
     Ok(())
 }

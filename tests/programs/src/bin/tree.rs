@@ -5,7 +5,8 @@ use std::io::{Error, Result};
 use std::os::unix::fs::MetadataExt;
 
 fn main() -> Result<()> {
-    let mut names: Vec<_> = fs::read_dir("/data")?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    let mut names: Vec<_> =
+        fs::read_dir("/data")?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     names.sort();
     println!("{names:?}");
     println!("{:?}", fs::read_to_string("/data/link")?);

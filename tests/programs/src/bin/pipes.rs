@@ -31,7 +31,7 @@ fn main() -> std::io::Result<()> {
         libc::fcntl(write_fd, libc::F_SETFL, libc::O_NONBLOCK);
         libc::fcntl(read_fd, libc::F_SETFL, libc::O_NONBLOCK);
         println!("{:o}", libc::fcntl(write_fd, libc::F_GETFL));
-        let mut poll = |name: &str| {
+        let poll = |name: &str| {
             let entry = |fd| libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 };
             let mut entries = [entry(read_fd), entry(write_fd)];
             let count = libc::poll(entries.as_mut_ptr(), 2, 0);

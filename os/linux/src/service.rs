@@ -35,8 +35,8 @@ pub(crate) fn socket_call(frame: &mut TrapFrame) -> Result {
         name_once(
             41,
             format_args!(
-                "the network is not in this image: nothing the linker saw calls socket(); link with \
-                 -Wl,-u,includeos_net"
+                "the network is not in this image: nothing the linker saw calls socket(); say services = [\"net\"] in \
+                 [package.metadata.includeos]"
             ),
         );
         return Err(EAFNOSUPPORT);
@@ -70,9 +70,17 @@ mod records {
         let stop = (&raw const __stop_inc_services) as u64;
         let records = (start..stop).step_by(size_of::<u64>());
         let addresses = records.filter_map(|record| uaccess::read::<u64>(record).ok());
-        // SAFETY: each record is the address of a static `Service`, by the linker's hand; the program, which could not write
-        // them anyway, has not run yet.
-        addresses.map(|address| unsafe { &*(address as *const Service) }).collect()
+        let mut services: Vec<&'static Service> = Vec::new();
+        for address in addresses {
+            // SAFETY: each record is the address of a static `Service`, by the linker's hand; the program, which could not write
+            // them anyway, has not run yet.
+            let service = unsafe { &*(address as *const Service) };
+            // One that was reached by two symbols has two records.
+            if !services.iter().any(|known| core::ptr::eq(*known, service)) {
+                services.push(service);
+            }
+        }
+        services
     }
 }
 

@@ -7,9 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use kernel::uaccess;
 
 use crate::buffers::UserBuffers;
-use crate::errno::{
-    EAFNOSUPPORT, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, ENOTSOCK, EOPNOTSUPP, EPIPE, Errno, Result,
-};
+use crate::errno::{EAFNOSUPPORT, EFAULT, EINVAL, EMSGSIZE, ENOBUFS, ENOTSOCK, EPIPE, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
 use crate::service;
@@ -24,6 +22,8 @@ pub enum Kind {
     Stream,
     /// `SOCK_DGRAM`.
     Datagram,
+    /// `SOCK_SEQPACKET`.
+    SeqPacket,
 }
 
 /// Flags of sends and receives (send(2), recv(2)).
@@ -72,7 +72,7 @@ pub enum Shutdown {
 
 /// A socket. Methods as those of [`File`]: in a kernel section, waiting only if `nonblocking` is false.
 pub trait Socket: File {
-    /// `AF_INET` or `AF_INET6`.
+    /// `AF_INET`, `AF_INET6`, or `AF_UNIX`, whose sockets have no addresses: what they give for one is not looked at.
     fn domain(&self) -> u16;
     /// bind(2).
     fn bind(&self, address: SocketAddr) -> Outcome<()>;
@@ -108,9 +108,13 @@ pub trait Socket: File {
 pub trait Family: Sync {
     /// socket(2).
     fn socket(&self, domain: u16, kind: Kind, protocol: i32) -> Outcome<Arc<dyn Socket>>;
+    /// socketpair(2).
+    fn pair(&self, domain: u16, kind: Kind, protocol: i32) -> Outcome<[Arc<dyn Socket>; 2]>;
 }
 
 const AF_UNSPEC: u16 = 0;
+/// Inside this machine.
+pub const AF_UNIX: u16 = 1;
 /// IPv4.
 pub const AF_INET: u16 = 2;
 /// IPv6.
@@ -154,6 +158,7 @@ fn read_address(address: u64, len: u32) -> Outcome<Option<SocketAddr>> {
 fn address_octets(domain: u16, address: SocketAddr) -> Vec<u8> {
     let mut octets = Vec::with_capacity(28);
     match (domain, address.ip()) {
+        (AF_UNIX, _) => octets.extend(AF_UNIX.to_le_bytes()),
         (AF_INET6, ip) => {
             let (ip, scope, flow) = match (ip, address) {
                 (IpAddr::V4(ip), _) => (ip.to_ipv6_mapped(), 0, 0),
@@ -205,12 +210,19 @@ fn install(socket: Arc<dyn Socket>, flags: i32) -> Result {
     fd::install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0, 0)
 }
 
-/// socket(2).
-pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
+/// The kind and the flags of `type`. The kind is `None` where there is none of that number.
+fn kind_and_flags(kind: i32) -> Outcome<(Option<Kind>, i32)> {
     const FLAGS: i32 = O_NONBLOCK | O_CLOEXEC;
-    const KINDS: [Option<Kind>; 7] = [None, Some(Kind::Stream), Some(Kind::Datagram), None, None, None, None];
+    const KINDS: [Option<Kind>; 7] =
+        [None, Some(Kind::Stream), Some(Kind::Datagram), None, None, Some(Kind::SeqPacket), None];
     let flags = kind & FLAGS;
     let kind = usize::try_from(kind & !FLAGS).ok().and_then(|kind| KINDS.get(kind)).ok_or(EINVAL)?;
+    Ok((*kind, flags))
+}
+
+/// socket(2).
+pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
+    let (kind, flags) = kind_and_flags(kind)?;
     let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
     if domain != AF_INET && domain != AF_INET6 {
         return Err(EAFNOSUPPORT);
@@ -428,7 +440,17 @@ pub fn getsockopt(fd: i32, level: i32, name: i32, value: u64, len_at: u64) -> Re
     Ok(0)
 }
 
-/// socketpair(2): for one machine's own sockets (`AF_UNIX`), which are not there yet.
-pub fn socketpair(_domain: i32, _kind: i32, _protocol: i32, _pair: u64) -> Result {
-    Err(EOPNOTSUPP)
+/// socketpair(2).
+pub fn socketpair(domain: i32, kind: i32, protocol: i32, fds: u64) -> Result {
+    let (kind, flags) = kind_and_flags(kind)?;
+    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
+    let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
+    let service = service::all().first().ok_or(EAFNOSUPPORT)?;
+    let (first_fd, second_fd) = (fd::reserve(0)?, fd::reserve(0)?);
+    let [first, second] = service.sockets.pair(domain, kind, protocol)?;
+    uaccess::write(fds, [first_fd.number(), second_fd.number()])?;
+    for (fd, socket) in [(first_fd, first), (second_fd, second)] {
+        fd.install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0);
+    }
+    Ok(0)
 }

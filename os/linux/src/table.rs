@@ -164,7 +164,7 @@ syscalls! {
     50 listen(sockfd, backlog) => socket::listen, full;
     51 getsockname(sockfd, addr, addrlen) => socket::getsockname, full;
     52 getpeername(sockfd, addr, addrlen) => socket::getpeername, full;
-    53 socketpair(domain, kind, protocol, sv) => socket::socketpair, partial "no AF_UNIX yet (EOPNOTSUPP)";
+    53 socketpair(domain, kind, protocol, sv) => socket::socketpair, full;
     54 setsockopt(sockfd, level, optname, optval, optlen) => socket::setsockopt, partial "the options that std, tokio and socket2 set; others are ENOPROTOOPT";
     55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN";
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";

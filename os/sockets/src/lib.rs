@@ -19,3 +19,4 @@ mod pass;
 mod service;
 mod tcp;
 mod udp;
+mod unix;

@@ -2,12 +2,12 @@
 
 use alloc::sync::Arc;
 
-use linux::errno::{EAFNOSUPPORT, EPROTONOSUPPORT, Errno};
+use linux::errno::{EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT, Errno};
 use linux::service::Service;
-use linux::socket::{AF_INET, Family, Kind, Socket};
+use linux::socket::{AF_INET, AF_UNIX, Family, Kind, Socket};
 use linux::table;
 
-use crate::{config, pass, tcp, udp};
+use crate::{config, pass, tcp, udp, unix};
 
 /// The record's content.
 #[cfg_attr(
@@ -23,7 +23,10 @@ static SERVICE: Service = Service {
     sockets: &Inet,
 };
 
-/// What makes sockets of the internet protocols.
+/// `AF_UNIX` as a protocol.
+const PF_UNIX: i32 = 1;
+
+/// What makes sockets of the internet protocols, and pairs.
 struct Inet;
 
 impl Family for Inet {
@@ -37,7 +40,17 @@ impl Family for Inet {
         match (kind, protocol) {
             (Kind::Stream, 0 | IPPROTO_TCP) => Ok(tcp::TcpSocket::new()),
             (Kind::Datagram, 0 | IPPROTO_UDP) => Ok(udp::UdpSocket::new()),
-            _ => Err(EPROTONOSUPPORT),
+            (Kind::Stream | Kind::Datagram, _) => Err(EPROTONOSUPPORT),
+            (Kind::SeqPacket, _) => Err(ESOCKTNOSUPPORT),
+        }
+    }
+
+    fn pair(&self, domain: u16, kind: Kind, protocol: i32) -> Result<[Arc<dyn Socket>; 2], Errno> {
+        match (domain, protocol) {
+            (AF_UNIX, 0 | PF_UNIX) => Ok(unix::pair(kind).map(|socket| socket as Arc<dyn Socket>)),
+            (AF_UNIX, _) => Err(EPROTONOSUPPORT),
+            (AF_INET, _) => Err(EOPNOTSUPP),
+            _ => Err(EAFNOSUPPORT),
         }
     }
 }
@@ -69,6 +82,28 @@ mod hook {
         "mov eax, -1",
         "ret",
         ".section inc_services,\"ao\",@progbits,.hook.socket",
+        ".balign 8",
+        ".quad {service}",
+        // A program may have pairs and no other sockets.
+        ".section .hook.socketpair,\"ax\",@progbits",
+        ".globl socketpair",
+        ".type socketpair,@function",
+        "socketpair:",
+        "mov r10, rcx",
+        "mov eax, 53",
+        "syscall",
+        "cmp rax, -4095",
+        "jae 2f",
+        "ret",
+        "2: push rbx",
+        "mov ebx, eax",
+        "neg ebx",
+        "call __errno_location",
+        "mov [rax], ebx",
+        "pop rbx",
+        "mov eax, -1",
+        "ret",
+        ".section inc_services,\"ao\",@progbits,.hook.socketpair",
         ".balign 8",
         ".quad {service}",
         ".text",

@@ -21,6 +21,11 @@ fn descriptors() {
     linux::same(&Image::program("descriptors"), &[], &[], &[]);
 }
 
+#[test]
+fn pairs_of_sockets() {
+    linux::same(&Image::program("pairs"), &[], &[], &[]);
+}
+
 /// The host fetches from an unmodified server, over user networking, on every machine type, with one CPU and with several.
 #[test]
 fn a_web_server_is_fetched_from() {

@@ -23,7 +23,7 @@ const UNDEFINED: [&str; 13] = [
 ];
 const SECTIONS: [&str; 6] = ["ktext", "krodata", "kdata", "kbss", "kvdso", "kvdsodata"];
 /// What is the program's: libc's function that brings a service in, and the service's record, which lives as long as that.
-const HOOKS: [&str; 2] = [".text.socket", "inc_services"];
+const HOOKS: [&str; 3] = [".text.socket", ".text.socketpair", "inc_services"];
 const PAGE: u64 = 4096;
 
 /// The object as the tool laid it beside the images.
@@ -47,7 +47,7 @@ fn the_object_shows_its_entry_and_asks_for_nothing() {
     let undefined = names(|symbol| symbol.is_undefined());
     assert_eq!(undefined, UNDEFINED.map(str::to_owned).into());
     let global = names(|symbol| symbol.is_global() && !symbol.is_undefined());
-    let expected = ["__includeos_pvh_start", "includeos_net", "socket"];
+    let expected = ["__includeos_pvh_start", "includeos_net", "socket", "socketpair"];
     assert_eq!(global, expected.map(str::to_owned).into());
 }
 

@@ -214,6 +214,9 @@ impl<'a> PackedTree<'a> {
             if number == 0 && entry.kind != FileType::Directory {
                 return faulty("the root is no directory");
             }
+            if number == 0 && !entry.name.is_empty() {
+                return faulty("the root has a name");
+            }
             if number > 0 {
                 if !is_name(entry.name) {
                     return faulty("its name is none");

@@ -68,6 +68,7 @@ fn damage_is_named() {
         (24, &[0xff; 4], "4294967295 entries do not fit into it"),
         (24, &[8], "outside of the tree"),
         (32 + 8, &0o100644u32.to_le_bytes(), "entry 0: the root is no directory"),
+        (32 + 4, &[3], "entry 0: the root has a name"),
         (80, &[0xff; 4], "entry 1: its name is outside of the tree"),
         (80 + 12, &[1], "entry 1: it is not where it says it is"),
         (80 + 4, &[0], "entry 1: its name is none"),

@@ -214,6 +214,9 @@ impl<'a> PackedTree<'a> {
             if number == 0 && entry.kind != FileType::Directory {
                 return faulty("the root is no directory");
             }
+            if number == 0 && !entry.name.is_empty() {
+                return faulty("the root has a name");
+            }
             if number > 0 {
                 if !is_name(entry.name) {
                     return faulty("its name is none");
@@ -221,8 +224,9 @@ impl<'a> PackedTree<'a> {
                 if u64::from(number) >= next {
                     return faulty("it is in no directory");
                 }
-                let siblings = self.children(entry.parent);
-                if entry.parent >= number || !siblings.contains(&number) {
+                // What comes before was checked.
+                let siblings = if entry.parent < number { self.children(entry.parent) } else { 0..0 };
+                if !siblings.contains(&number) {
                     return faulty("it is not where it says it is");
                 }
                 if number > siblings.start && self.entry(number - 1).name >= entry.name {
@@ -234,7 +238,7 @@ impl<'a> PackedTree<'a> {
             }
             match FileType::from_mode(u32_at(octets, 8)) {
                 Some(FileType::Directory) => {
-                    if entry.count > 0 && entry.start != next || entry.count > u64::from(self.len) {
+                    if entry.start != next || entry.count > u64::from(self.len) {
                         return faulty("its children are not those that follow");
                     }
                     next += entry.count;

@@ -68,6 +68,7 @@ fn damage_is_named() {
         (24, &[0xff; 4], "4294967295 entries do not fit into it"),
         (24, &[8], "outside of the tree"),
         (32 + 8, &0o100644u32.to_le_bytes(), "entry 0: the root is no directory"),
+        (32 + 4, &[3], "entry 0: the root has a name"),
         (80, &[0xff; 4], "entry 1: its name is outside of the tree"),
         (80 + 12, &[1], "entry 1: it is not where it says it is"),
         (80 + 4, &[0], "entry 1: its name is none"),
@@ -75,7 +76,7 @@ fn damage_is_named() {
         (80 + 24, &[0xff; 4], "entry 1: its time is none"),
         (32 + 32, &[2], "entry 0: its children are not those that follow"),
         (32 + 40, &[9], "entry 0: its children are outside of the tree"),
-        (32 + 40, &[4], "entry 5: it is in no directory"),
+        (32 + 40, &[4], "entry 1: its children are not those that follow"),
     ];
     for (at, with, expected) in table {
         let found = damaged(*at, with).unwrap_err();
@@ -83,6 +84,19 @@ fn damage_is_named() {
     }
     let last = octets.len() - 1;
     assert_eq!(damaged(last, &[1]), Ok(Err(Damage::Hash)));
+}
+
+/// Found by the fuzz target: what an entry says of its directory was followed before it was known to come before.
+#[test]
+fn a_parent_that_was_not_checked_is_not_asked() {
+    let mut octets = some_tree();
+    let entry = |number: usize| 32 + number * 48;
+    // Entry 1 names entry 2, which says that its children are at the end of all numbers.
+    octets[entry(1) + 12] = 2;
+    octets[entry(2) + 8..entry(2) + 12].copy_from_slice(&0o040_755u32.to_le_bytes());
+    octets[entry(2) + 32..entry(2) + 48].fill(0xff);
+    let damage = PackedTree::new(&octets).unwrap_err();
+    assert_eq!(damage.to_string(), "entry 1: it is not where it says it is");
 }
 
 #[test]

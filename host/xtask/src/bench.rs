@@ -14,6 +14,7 @@ mod scaling;
 mod soak;
 mod symbols;
 mod table;
+mod tap;
 mod timing;
 mod torture;
 
@@ -40,11 +41,17 @@ enum Command {
     SoakBoot(soak::SoakBoot),
     SoakTorture(torture::SoakTorture),
     Profile(profile::Profile),
+    Tap(tap::TapBench),
+    #[command(hide = true)]
+    TapPeer(tap::TapPeer),
 }
 
 impl Bench {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
+        if let Command::TapPeer(command) = self.command {
+            return command.run();
+        }
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
@@ -54,6 +61,8 @@ impl Bench {
             Command::SoakBoot(command) => command.run(),
             Command::SoakTorture(command) => command.run(),
             Command::Profile(command) => command.run(),
+            Command::Tap(command) => command.run(),
+            Command::TapPeer(_) => unreachable!("above"),
         }
     }
 }

@@ -26,8 +26,8 @@ impl Orphans {
         Self { queue: VecDeque::new(), count: 0, max, reset: 0 }
     }
 
-    /// One is gone.
-    pub(super) fn note_removed(&mut self) {
+    /// One is over.
+    pub(super) fn note_over(&mut self) {
         self.count -= 1;
     }
 }
@@ -55,7 +55,7 @@ impl Stack {
     /// has had the least time to send what is queued.
     pub(super) fn note_orphan(&mut self, handle: TcpHandle, now: Instant) {
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
-        if core::mem::replace(&mut connection.is_orphan, true) {
+        if connection.flow.state() == State::Closed || core::mem::replace(&mut connection.is_orphan, true) {
             return;
         }
         let orphans = &mut self.tcp.orphans;

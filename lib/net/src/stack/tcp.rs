@@ -98,7 +98,7 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    flow: Flow,
+    pub(super) flow: Flow,
     tuple: FourTuple,
     egress: Egress,
     /// Of [`Stack::generation`], when `egress` was found.
@@ -195,7 +195,7 @@ impl Connections {
         self.timers.clear(handle.index());
         self.demux.remove(&connection.tuple);
         if connection.is_orphan {
-            self.orphans.note_removed();
+            self.orphans.note_over();
         }
         if let Owner::Handshake(listener) = connection.owner
             && let Some(queue) = self.listeners.get_mut(listener)
@@ -631,6 +631,10 @@ impl Stack {
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
         let events = connection.flow.poll_events();
         connection.pending.0 |= events.0;
+        // What is left of it is its last segment, and what its caller has to be told.
+        if connection.flow.state() == State::Closed && core::mem::take(&mut connection.is_orphan) {
+            self.tcp.orphans.note_over();
+        }
         let owner = connection.owner;
         if let Owner::Handshake(listener) | Owner::Cookie(listener) = owner
             && events.has(Events::CONNECTED)

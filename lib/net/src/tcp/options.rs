@@ -11,8 +11,8 @@ use crate::tcp::windows::shift_for;
 
 /// RFC 9293 § 3.7.1: what a peer takes that does not say.
 const DEFAULT_MSS: u16 = 536;
-/// Less makes more headers than data, and much work for the same: as Linux's `tcp_min_snd_mss`, less its options.
-const MIN_MSS: u16 = 36;
+/// Less makes more headers than data, and much work for the same: as Linux's `tcp_min_snd_mss`, eight octets beside all options.
+const MIN_MSS: u16 = 48;
 /// RFC 7323 § 5.5: after 24 days a timestamp says nothing.
 const TIMESTAMP_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 

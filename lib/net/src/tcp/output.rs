@@ -292,7 +292,10 @@ impl Flow {
         if let Recovery::Fast { prr: Some(prr), .. } = &mut self.recovery {
             prr.on_send(len);
         }
-        if let Some(rate) = self.pacing_rate() {
+        // The initial window may leave at once, so that a short answer takes no longer (RFC 9002 § 7.7; as Linux).
+        if self.rate.delivered > 0
+            && let Some(rate) = self.pacing_rate()
+        {
             self.pacer.on_send(now, len, self.path.mss, rate);
         }
     }

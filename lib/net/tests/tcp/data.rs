@@ -35,9 +35,23 @@ fn a_silly_segment_size_has_a_floor() {
     inject!(t, "S 0:0(0) <mss 1>");
     expect!(t, "S. 0:0(0) ack 1");
     inject!(t, ". 1:1(0) ack 1");
-    t.send(40);
-    expect!(t, ". 1:37(36) ack 1");
-    expect!(t, "P. 37:41(4) ack 1");
+    t.send(50);
+    expect!(t, ". 1:49(48) ack 1");
+    expect!(t, "P. 49:51(2) ack 1");
+}
+
+#[test]
+fn a_silly_segment_size_has_a_floor_beside_options() {
+    // What is left beside a report: not an octet each.
+    let mut t = Script::listen(Config { sack: true, ..plain() });
+    inject!(t, "S 0:0(0) <mss 1,sackOK>");
+    expect!(t, "S. 0:0(0) ack 1");
+    inject!(t, ". 1:1(0) ack 1");
+    inject!(t, ". 101:201(100) ack 1");
+    expect!(t, ". 1:1(0) ack 1 <sack 101:201>");
+    t.send(10);
+    expect!(t, ". 1:9(8) ack 1");
+    expect!(t, "P. 9:11(2) ack 1");
 }
 
 #[test]

@@ -233,26 +233,45 @@ fn quick_acknowledgments_may_be_asked_for() {
 }
 
 #[test]
+fn the_initial_window_leaves_at_once() {
+    // RFC 9002 § 7.7; Linux paces from the eleventh segment on.
+    let mut t = Script::established_at_100_ms(Config { sack: true, pacing: true, ..plain() });
+    t.send(20_000);
+    assert_eq!(t.discard(), 10);
+}
+
+/// A round trip of 100 ms, a window of 10 kB; something was acknowledged, and it is 200 ms now.
+#[track_caller]
+fn paced() -> Script {
+    let mut t = Script::established_at_100_ms(Config { sack: true, pacing: true, ..plain() });
+    t.send(1000);
+    expect_at!(t, 100, "P. 1:1001(1000) ack 1");
+    t.wait(100);
+    inject!(t, ". 1:1(0) ack 1001");
+    t
+}
+
+#[test]
 fn a_window_is_spread_over_the_round_trip() {
     // Twice 10 kB in 100 ms: a segment each 5 ms, two at first.
-    let mut t = Script::established_at_100_ms(Config { sack: true, pacing: true, ..plain() });
+    let mut t = paced();
     t.send(5000);
-    expect_at!(t, 100, ". 1:1001(1000) ack 1");
-    expect_at!(t, 100, ". 1001:2001(1000) ack 1");
+    expect_at!(t, 200, ". 1001:2001(1000) ack 1");
+    expect_at!(t, 200, ". 2001:3001(1000) ack 1");
     t.wait(14);
-    expect_at!(t, 105, ". 2001:3001(1000) ack 1");
-    expect_at!(t, 110, ". 3001:4001(1000) ack 1");
+    expect_at!(t, 205, ". 3001:4001(1000) ack 1");
+    expect_at!(t, 210, ". 4001:5001(1000) ack 1");
     t.wait(1);
-    expect_at!(t, 115, "P. 4001:5001(1000) ack 1");
+    expect_at!(t, 215, "P. 5001:6001(1000) ack 1");
 }
 
 #[test]
 fn acknowledgments_are_not_paced() {
-    let mut t = Script::established_at_100_ms(Config { sack: true, pacing: true, ..plain() });
+    let mut t = paced();
     t.send(5000);
     t.discard();
-    inject!(t, "P. 1:101(100) ack 1");
-    expect_at!(t, 100, ". 2001:2001(0) ack 101");
+    inject!(t, "P. 1:101(100) ack 1001");
+    expect_at!(t, 200, ". 3001:3001(0) ack 101");
 }
 
 #[test]

@@ -330,7 +330,9 @@ impl Net {
     /// Does what is due, tells sockets what happened, sends what there is to send, and sets the timer. Returns whether there
     /// is more to do at once.
     fn settle(&mut self, now: Instant) -> bool {
-        if self.stack.poll_timeout().is_some_and(|at| at <= now) {
+        // The timer rings no later than anything of the stack's is due.
+        let may_be_due = self.timer.is_none_or(|(at, _)| at <= now.0);
+        if may_be_due && self.stack.poll_timeout().is_some_and(|at| at <= now) {
             self.stack.handle_timeout(now);
         }
         while let Some(event) = self.stack.poll_event() {
@@ -339,7 +341,11 @@ impl Net {
         self.transmit(now);
         let starved = self.feed().then(|| Instant(now.0 + STARVED_NS));
         match self.stack.poll_timeout().into_iter().chain(starved).min() {
-            Some(at) if at <= now => return true,
+            Some(at) if at <= now => {
+                // Due already, before the timer that is set.
+                self.disarm();
+                return true;
+            }
             Some(at) => self.arm(at),
             None => {}
         }
@@ -410,14 +416,18 @@ impl Net {
         false
     }
 
-    /// Has the owner called at the stack's deadline.
-    fn arm(&mut self, at: Instant) {
-        if let Some((armed, handle)) = self.timer {
-            if armed <= at.0 {
-                return;
-            }
+    fn disarm(&mut self) {
+        if let Some((_, handle)) = self.timer.take() {
             sched::cancel_call(handle);
         }
+    }
+
+    /// Has the owner called at the stack's deadline.
+    fn arm(&mut self, at: Instant) {
+        if self.timer.is_some_and(|(armed, _)| armed <= at.0) {
+            return;
+        }
+        self.disarm();
         // Without memory for it the next event does what is due.
         self.timer = sched::call_at(at.0, on_deadline, 0).ok().map(|handle| (at.0, handle));
     }

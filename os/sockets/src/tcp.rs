@@ -14,8 +14,8 @@ use frame::Frame;
 use kernel::mm::packets;
 use linux::buffers::UserBuffers;
 use linux::errno::{
-    EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, ECONNABORTED, ECONNRESET, EINPROGRESS, EINVAL,
-    EISCONN, ENETDOWN, ENETUNREACH, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE, Errno,
+    EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, ECONNABORTED, ECONNRESET, EFAULT, EINPROGRESS,
+    EINVAL, EISCONN, ENETDOWN, ENETUNREACH, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE, ERESTARTSYS, Errno,
 };
 use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
@@ -148,6 +148,13 @@ impl TcpSocket {
         }
     }
 
+    /// A call that has moved octets tells of these; an error of the connection is for the next one.
+    fn keep_error(&self, error: Errno) {
+        if !matches!(error, EAGAIN | EPIPE | EFAULT | ENOBUFS | ERESTARTSYS) {
+            self.set_error(error);
+        }
+    }
+
     fn send_limit(&self) -> usize {
         self.options.lock().common.send_buffer as usize
     }
@@ -211,16 +218,17 @@ impl TcpSocket {
 
     /// What a receive says that found nothing.
     fn end_of_receive(&self) -> Result<usize, Errno> {
-        let (ended, shut) = {
+        let ended = {
             let receive = self.receive.lock();
             if receive.octets() > 0 {
                 return Err(EAGAIN);
             }
-            (receive.ended, receive.shut)
+            // The peer's end comes before what happened after it.
+            if receive.shut || receive.finished {
+                return Ok(0);
+            }
+            receive.ended
         };
-        if shut {
-            return Ok(0);
-        }
         self.take_error()?;
         match self.phase() {
             Phase::Idle | Phase::Listening { .. } => Err(ENOTCONN),
@@ -271,6 +279,7 @@ impl TcpSocket {
         };
         if done > 0 {
             self.post();
+            result.unwrap_or_else(|error| self.keep_error(error));
             return Ok(done);
         }
         result.map(|()| 0)
@@ -639,7 +648,10 @@ impl Socket for TcpSocket {
         loop {
             match self.readiness.block_on(events::OUT, nonblocking, deadline, || self.try_send(from)) {
                 Ok(sent) => done += sent,
-                Err(_) if done > 0 => break,
+                Err(error) if done > 0 => {
+                    self.keep_error(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             }
             if from.is_empty() {
@@ -666,7 +678,10 @@ impl Socket for TcpSocket {
             match got {
                 Ok(0) => break,
                 Ok(more) => len += more,
-                Err(_) if len > 0 => break,
+                Err(error) if len > 0 => {
+                    self.keep_error(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             }
             if flags & flags::WAITALL == 0 || peek || to.is_empty() {

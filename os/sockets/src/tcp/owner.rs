@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use linux::errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT, Errno};
+use linux::errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EPIPE, ETIMEDOUT, Errno};
 use linux::readiness::events;
 use net::stack::{ListenerHandle, TcpHandle};
 use net::tcp::{Error, Events, SendError};
@@ -43,7 +43,11 @@ impl TcpSocket {
             self.go_on(net, flow);
         }
         if came.has(Events::FINISHED) {
-            self.receive.lock().ended = true;
+            {
+                let mut receive = self.receive.lock();
+                receive.finished = true;
+                receive.ended = true;
+            }
             changed |= events::IN | events::RDNORM | events::RDHUP;
         }
         if came.has(Events::CLOSED) {
@@ -188,6 +192,8 @@ impl TcpSocket {
     fn on_closed(&self, net: &mut Net, flow: TcpHandle) {
         let error = net.stack.tcp(flow).and_then(|flow| flow.error()).map(|error| match error {
             Error::Refused => ECONNREFUSED,
+            // As Linux tells who has seen the peer's end already.
+            Error::Reset if self.receive.lock().finished => EPIPE,
             Error::Reset => ECONNRESET,
             Error::TimedOut => unreachable_or_timeout(net, flow),
             Error::Aborted => ECONNABORTED,

@@ -12,7 +12,9 @@ use linux::errno::{ENOBUFS, Errno};
 pub(super) struct ReceiveQueue {
     frames: VecDeque<Frame>,
     octets: usize,
-    /// After what is here comes the end.
+    /// The peer has ended its direction.
+    pub(super) finished: bool,
+    /// After what is here comes the end, of that or of another kind.
     pub(super) ended: bool,
     /// The program wants no more.
     pub(super) shut: bool,

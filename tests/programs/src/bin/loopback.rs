@@ -20,6 +20,7 @@ fn main() -> std::io::Result<()> {
     unlistened()?;
     bad_address()?;
     tiny_writes()?;
+    late_reset()?;
     misuse()?;
     datagrams()?;
     names();
@@ -227,6 +228,30 @@ fn tiny_writes() -> std::io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     let (count, right) = reader.join().expect("the reader does not panic")?;
     println!("all arrived: {}, in order: {right}", count == written + 1);
+    Ok(())
+}
+
+/// A reset after the peer's end, and one in the middle of a long write.
+fn late_reset() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let mut stream = TcpStream::connect(address)?;
+    let (peer, _) = listener.accept()?;
+    drop(peer);
+    println!("the end: {}", stream.read(&mut [0; 8])?);
+    stream.write_all(b"too late")?;
+    thread::sleep(Duration::from_millis(100));
+    println!("still the end: {:?}", stream.read(&mut [0; 8]).map_err(|error| error.kind()));
+    println!("writing: {:?}", stream.write(b"x").map_err(|error| error.kind()));
+
+    let mut stream = TcpStream::connect(address)?;
+    let (peer, _) = listener.accept()?;
+    let writer = thread::spawn(move || {
+        let written = stream.write(&vec![7; 16 << 20]).map(|written| written > 0);
+        (written.map_err(|error| error.kind()), stream.write(b"x").map_err(|error| error.kind()))
+    });
+    thread::sleep(Duration::from_millis(200));
+    drop(peer);
+    println!("in the middle: {:?}", writer.join().expect("it does not panic"));
     Ok(())
 }
 

@@ -114,6 +114,9 @@ impl TcpSocket {
 
     fn become_idle(&self) {
         self.place.lock().phase = Phase::Idle;
+        // What was asked for and read concerned the connection that is gone.
+        self.requests.fetch_and(request::CLOSE, Ordering::AcqRel);
+        self.read.store(0, Ordering::Release);
         let receive = core::mem::take(&mut *self.receive.lock());
         let send = self.send.lock().take();
         drop((receive, send));

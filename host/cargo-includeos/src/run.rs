@@ -103,7 +103,7 @@ pub enum Backtrace {
 
 impl Backtrace {
     /// The program's own `RUST_BACKTRACE` counts, then ours; without either they are shown short.
-    fn choose(envs: &[String], ours: Option<&str>) -> Self {
+    pub fn choose(envs: &[String], ours: Option<&str>) -> Self {
         let programs = envs.iter().rev().find_map(|env| env.strip_prefix("RUST_BACKTRACE="));
         match programs.or(ours) {
             Some("0") => Self::Off,

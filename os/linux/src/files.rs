@@ -88,6 +88,14 @@ pub fn set_working_directory(node: Arc<Node>) -> Outcome<()> {
     Ok(())
 }
 
+/// Makes the directory with this path the working directory.
+///
+/// # Errors
+/// As of chdir(2).
+pub fn change_directory(path: &[u8]) -> Outcome<()> {
+    set_working_directory(walk::node(&start(AT_FDCWD, path, Resolve::default())?, path, true)?)
+}
+
 /// umask(2).
 pub fn umask(mask: u32) -> Result {
     Ok(view().umask.swap(mask & 0o777, Ordering::Relaxed).into())

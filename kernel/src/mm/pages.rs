@@ -30,6 +30,11 @@ impl SharedPage {
         Some(Self(Arc::new(Frame(frame))))
     }
 
+    /// The frame's physical address. It is a frame as long as a clone of the page is there.
+    pub(super) fn frame(&self) -> u64 {
+        self.0.0
+    }
+
     /// Where an octet of it is in the direct map. `len` octets from there are in it.
     fn pointer(&self, at: usize, len: usize) -> *mut u8 {
         assert!(at <= PAGE_SIZE as usize && len <= PAGE_SIZE as usize - at, "an octet outside of the page");

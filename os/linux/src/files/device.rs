@@ -11,7 +11,7 @@ use super::{Node, Outcome, mount, pages};
 use crate::buffers::UserBuffers;
 use crate::console;
 use crate::errno::{EIO, ENOSPC, ENXIO, Result};
-use crate::fd::{File, Stat};
+use crate::fd::{Description, File, Stat};
 use crate::file::ALWAYS_READY;
 use crate::readiness::Readiness;
 
@@ -58,6 +58,11 @@ pub fn reopen(object: &Arc<dyn Any + Send + Sync>) -> Outcome<Arc<dyn File>> {
     let object = object.downcast_ref::<Object>().ok_or(ENXIO)?;
     let any: &dyn Any = &*object.0;
     if any.is::<console::Console>() { Ok(console::open()) } else { Err(ENXIO) }
+}
+
+/// Whether it is /dev/zero, of which a mapping is anonymous memory.
+pub fn is_zero(description: &Description) -> bool {
+    description.downcast::<Device>().is_some_and(|device| device.kind == Kind::Zero)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

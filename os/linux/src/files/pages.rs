@@ -2,9 +2,12 @@
 
 use core::ops::Range;
 
+use kernel::mm;
 use kernel::mm::pages::{self, SharedPage};
 use kernel::uaccess::{self, Fault};
 use vfs::{PAGE_SIZE, Page, PageRef, PageSource};
+
+use super::{Node, mapping};
 
 /// Where files get their memory.
 pub struct Frames;
@@ -40,6 +43,10 @@ impl PageSource for Frames {
 
     fn uncharge(&self, octets: usize) {
         pages::take_back(octets);
+    }
+
+    fn unmap(&self, file: &Node, pages: Range<u64>, truncated: bool) {
+        mm::forget(mapping::id(file), pages, truncated);
     }
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod linux;
 mod memory;
 mod micro;
+mod net;
 mod profile;
 mod program;
 mod scaling;
@@ -37,6 +38,7 @@ enum Command {
     Boot(boot::Boot),
     Http(http::Http),
     Micro(micro::Micro),
+    Net(net::Net),
     Scaling(scaling::Scaling),
     SoakBoot(soak::SoakBoot),
     SoakTorture(torture::SoakTorture),
@@ -57,6 +59,7 @@ impl Bench {
             Command::Boot(command) => command.run(),
             Command::Http(command) => command.run(),
             Command::Micro(command) => command.run(),
+            Command::Net(command) => command.run(),
             Command::Scaling(command) => command.run(),
             Command::SoakBoot(command) => command.run(),
             Command::SoakTorture(command) => command.run(),

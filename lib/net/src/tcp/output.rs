@@ -222,7 +222,8 @@ impl Flow {
         if len == 0 {
             return false;
         }
-        let is_nagled = self.config.nagle && !idle;
+        // RFC 9293 § 3.7.4, and draft-minshall-nagle: the last octets of a large write do not wait for a round trip.
+        let is_nagled = self.config.nagle && !idle && self.small.is_some();
         let is_uncorked = core::mem::take(&mut self.uncork_now);
         let is_corked = self.corked && !is_uncorked;
         let held = (is_nagled || is_corked) && !self.send_closed;
@@ -263,6 +264,7 @@ impl Flow {
     fn new_segment(&mut self, now: Instant, len: u32, mtu_probe: bool) -> Option<Segment> {
         let seq = self.snd_nxt;
         let fin = u32::from(self.send_closed && seq + len == self.queue_end());
+        let full = self.payload_mss();
         let segment = self.numbered(now, seq, len + fin, true)?;
         let len = segment.len();
         let rate = self.rate.on_send(now, self.in_flight.flying_octets(), len);
@@ -276,6 +278,9 @@ impl Flow {
             rate,
         });
         self.snd_nxt = seq + len;
+        if len - fin < full {
+            self.small = Some(self.snd_nxt);
+        }
         self.timers.persist = None;
         self.timers.cork = None;
         self.waiting_since.get_or_insert(now);

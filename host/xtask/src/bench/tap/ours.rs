@@ -28,6 +28,8 @@ pub struct Transfer {
     pub size: u64,
     /// What sizes the sender's windows.
     pub algorithm: Algorithm,
+    /// Windows are spread over the round trip.
+    pub pacing: bool,
     /// Tells one connection from another.
     pub seed: u64,
     /// Tell what the sender does.
@@ -90,7 +92,8 @@ impl Transfer {
                 left = left.saturating_sub(CHUNK);
             }
         }
-        let config = Config { algorithm: self.algorithm, ..Config::new(Port::NONE, Port::NONE) };
+        let config =
+            Config { algorithm: self.algorithm, pacing: self.pacing, ..Config::new(Port::NONE, Port::NONE) };
         let mut client = Client { stack, iface, flow: None, epoch, tap, paths, to_send, to_receive, queue };
         client.meet(server)?;
         // Another port each time: the server has the last connection in TIME-WAIT.

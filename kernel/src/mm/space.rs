@@ -659,7 +659,8 @@ impl Space {
         }
         let (start, area) = self.areas.find(old.start).ok_or(MapError::NotMapped)?;
         let area = area.from(start, old.start);
-        if area.backing == Backing::Image {
+        // Also what lies behind the mapping: the rest of the range is unmapped.
+        if self.areas.overlapping(old.clone()).any(|(_, area)| area.backing == Backing::Image) {
             return Err(MapError::Denied);
         }
         self.areas.reserve(old.clone(), 1)?;

@@ -12,12 +12,13 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 use frame::Frame;
 use kernel::mm::packets;
-use linux::buffers::UserBuffers;
+use linux::buffers::{CopyLock, UserBuffers};
 use linux::errno::{
     EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, ECONNABORTED, ECONNRESET, EFAULT, EINPROGRESS,
     EINVAL, EISCONN, ENETDOWN, ENETUNREACH, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE, ERESTARTSYS, Errno,
 };
 use linux::fd::{self, File, Stat};
+use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
 use net::HEADROOM;
@@ -72,10 +73,6 @@ enum Phase {
     },
 }
 
-/// A lock that is held while program memory is touched, which may page in: for one attempt of a call, so only another CPU waits
-/// for it. The page-in's locks come after it, and it comes after none.
-type Turn = SpinLock<()>;
-
 #[derive(Debug)]
 struct Place {
     phase: Phase,
@@ -92,8 +89,8 @@ pub struct TcpSocket {
     readiness: Readiness,
     place: SpinLock<Place>,
     /// Held while octets are moved, so that those of one call stay together whoever else receives or sends.
-    receiving: Turn,
-    sending: Turn,
+    receiving: CopyLock,
+    sending: CopyLock,
     receive: SpinLock<ReceiveQueue>,
     send: SpinLock<SendQueue>,
     accepted: SpinLock<VecDeque<Arc<TcpSocket>>>,
@@ -121,8 +118,8 @@ impl TcpSocket {
             inode: fd::next_inode(),
             readiness: Readiness::new(),
             place: SpinLock::new(Place { phase, bound: None, outcome_due: false }),
-            receiving: Turn::new(()),
-            sending: Turn::new(()),
+            receiving: CopyLock::new(()),
+            sending: CopyLock::new(()),
             receive: SpinLock::new(ReceiveQueue::default()),
             send: SpinLock::new(SendQueue::default()),
             accepted: SpinLock::new(VecDeque::new()),
@@ -670,10 +667,15 @@ impl Socket for TcpSocket {
             return Err(EISCONN);
         }
         let deadline = deadline(self.options.lock().common.send_timeout);
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         loop {
             match self.readiness.block_on(events::OUT, nonblocking, deadline, || self.try_send(from)) {
-                Ok(sent) => done += sent,
+                Ok(sent) => {
+                    done += sent;
+                    if pace.moved(sent) {
+                        break;
+                    }
+                }
                 Err(error) if done > 0 => {
                     self.keep_error(error);
                     break;

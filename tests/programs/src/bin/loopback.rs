@@ -348,7 +348,8 @@ fn late_reset() -> std::io::Result<()> {
         let written = stream.write(&vec![7; 16 << 20]).map(|written| written > 0);
         (written.map_err(|error| error.kind()), stream.write(b"x").map_err(|error| error.kind()))
     });
-    thread::sleep(Duration::from_millis(200));
+    // Something was received, and is not read.
+    peer.peek(&mut [0])?;
     drop(peer);
     println!("in the middle: {:?}", writer.join().expect("it does not panic"));
     Ok(())

@@ -38,7 +38,8 @@ impl Host for Ours {
     fn new(program: Program, _connections: usize, checksums: bool) -> Self {
         let settings = Settings { max_flows: 1 << 17, ..Settings::new(Key([1, 2])) };
         let mut stack = Stack::new(settings, pool());
-        let link = Link { mac: MacAddr(MAC), mtu: 1500, tx_checksum: !checksums, up: true };
+        let link =
+            Link { mac: MacAddr(MAC), mtu: 1500, tx_checksum: !checksums, tx_segmentation: false, up: true };
         let iface = stack.add_device("bench", link).expect("the first");
         let cidr = format!("{ADDRESS}/8").parse().expect("an address");
         stack.add_address(iface, cidr, Instant(0)).expect("an address");

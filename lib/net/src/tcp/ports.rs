@@ -2,8 +2,8 @@
 
 use wire::Port;
 
-use crate::tcp::FourTuple;
 use crate::Key;
+use crate::tcp::FourTuple;
 
 /// The ports of RFC 6335 § 6 for this.
 const FIRST: u16 = 49_152;

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures. Nothing here is a test; what a machine was busy with shows in the times.
 
 mod boot;
+mod bulk;
 mod counts;
 mod cpio;
 mod hello;
@@ -36,6 +37,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Bulk(bulk::Bulk),
     Http(http::Http),
     Micro(micro::Micro),
     Net(net::Net),
@@ -57,6 +59,7 @@ impl Bench {
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
+            Command::Bulk(command) => command.run(),
             Command::Http(command) => command.run(),
             Command::Micro(command) => command.run(),
             Command::Net(command) => command.run(),

@@ -12,6 +12,7 @@ mod host;
 mod memory;
 mod ours;
 mod peer;
+mod pool;
 mod sections;
 mod smol;
 

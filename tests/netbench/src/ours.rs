@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use frame::{Frame, HeapPool, RxFrame, TxFrame};
+use frame::{Frame, RxFrame, TxFrame};
 use net::stack::{ListenerHandle, TcpHandle};
 use net::tcp::{Config, Events};
 use net::{Event, HEADROOM, IfaceId, Instant, Key, Link, Settings, Stack};
@@ -11,6 +11,7 @@ use wire::{MacAddr, Port};
 
 use crate::host::{ADDRESS, BUFFER, Host, MAC, PORT, Program};
 use crate::peer::{BLOCK, Peer};
+use crate::pool::pool;
 
 /// Octets of a frame that a program's write makes (os/sockets).
 const CHUNK: usize = 1460;
@@ -21,7 +22,6 @@ pub struct Ours {
     program: Program,
     stack: Stack,
     iface: IfaceId,
-    pool: &'static HeapPool,
     listener: ListenerHandle,
     checksums: bool,
     loaded: Vec<RxFrame>,
@@ -36,10 +36,10 @@ pub struct Ours {
 
 impl Host for Ours {
     fn new(program: Program, _connections: usize, checksums: bool) -> Self {
-        let pool = HeapPool::leak(1 << 20);
         let settings = Settings { max_flows: 1 << 17, ..Settings::new(Key([1, 2])) };
-        let mut stack = Stack::new(settings, pool);
-        let link = Link { mac: MacAddr(MAC), mtu: 1500, tx_checksum: !checksums, up: true };
+        let mut stack = Stack::new(settings, pool());
+        let link =
+            Link { mac: MacAddr(MAC), mtu: 1500, tx_checksum: !checksums, tx_segmentation: false, up: true };
         let iface = stack.add_device("bench", link).expect("the first");
         let cidr = format!("{ADDRESS}/8").parse().expect("an address");
         stack.add_address(iface, cidr, Instant(0)).expect("an address");
@@ -49,7 +49,6 @@ impl Host for Ours {
             program,
             stack,
             iface,
-            pool,
             listener,
             checksums,
             loaded: Vec::new(),
@@ -62,7 +61,7 @@ impl Host for Ours {
     }
 
     fn load(&mut self, octets: &[u8]) {
-        let mut frame = Frame::allocate(self.pool, 0, RX_BUFFER).expect("memory");
+        let mut frame = Frame::allocate(pool(), 0, RX_BUFFER).expect("memory");
         frame.push_back(octets.len()).expect("room").copy_from_slice(octets);
         self.loaded.push(RxFrame { frame, checksum_valid: !self.checksums });
     }
@@ -149,7 +148,7 @@ impl Ours {
     }
 
     fn chunk(&self, octets: usize) -> Frame {
-        let mut frame = Frame::allocate(self.pool, HEADROOM, octets).expect("memory");
+        let mut frame = Frame::allocate(pool(), HEADROOM, octets).expect("memory");
         frame.push_back(octets).expect("room").copy_from_slice(&self.buffer[..octets]);
         frame
     }

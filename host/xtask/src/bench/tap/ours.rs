@@ -75,7 +75,13 @@ impl Transfer {
         // Not secret: as good as any for one connection.
         let key = Key([self.seed, self.size]);
         let mut stack = Stack::new(Settings::new(key), pool());
-        let link = Link { mac: MacAddr(mac_of(address)), mtu: 1500, tx_checksum: false, up: true };
+        let link = Link {
+            mac: MacAddr(mac_of(address)),
+            mtu: 1500,
+            tx_checksum: false,
+            tx_segmentation: false,
+            up: true,
+        };
         let iface = stack.add_device("tap", link).ok().context("no interface")?;
         let cidr = format!("{address}/24").parse().ok().context("no address")?;
         stack.add_address(iface, cidr, now).ok().context("no address")?;

@@ -102,6 +102,9 @@ pub struct Test {
     /// Build the images, but do not boot them
     #[arg(long)]
     pub no_run: bool,
+    /// Run the very same test programs as processes of this machine instead, to compare
+    #[arg(long, conflicts_with = "no_run")]
+    pub on_linux: bool,
 }
 
 /// Which tests of the selected packages. As for `cargo test`: without any of these, the default ones.

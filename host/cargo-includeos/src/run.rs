@@ -59,6 +59,7 @@ pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, ma
     vm.extra = options.qemu.iter().flat_map(|words| words.split_whitespace()).map(Into::into).collect();
     // Who asks QEMU to log wants to read it.
     vm.show_messages = !vm.extra.is_empty();
+    vm.report_at_timeout = true;
     vm.settings = settings(image, options, backtrace);
     vm.accel = match options.accel {
         AccelChoice::Tcg => Accel::Tcg,

@@ -6,7 +6,8 @@ mod pool;
 
 use std::cmp::Reverse;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Artifact, Package, PackageId, TargetKind};
@@ -55,6 +56,8 @@ struct Program {
     rerun: String,
     /// The machine for it.
     vm: Vm,
+    /// The package's folder.
+    folder: PathBuf,
 }
 
 impl Program {
@@ -83,7 +86,17 @@ impl Program {
             title: format!("{what}{source} ({})", display_path(&image.path)),
             rerun: of_package + &rerun(artifact),
             vm,
+            folder: folder.to_owned(),
         })
+    }
+
+    /// Runs the program as a process of this machine, with the same arguments and variables.
+    fn run_here(&self, executable: &Path) -> Result<ExitStatus> {
+        let settings = &self.vm.settings;
+        let mut command = Command::new(executable);
+        command.args(&settings.args).current_dir(&self.folder).stdin(Stdio::null());
+        command.envs(settings.env.iter().filter_map(|variable| variable.split_once('=')));
+        command.status().with_context(|| format!("cannot run {}", executable.display()))
     }
 }
 
@@ -175,16 +188,24 @@ fn boot(test: &Test, images: &[TestImage], programs: &[Program]) -> Result<Vec<F
     });
     let mut failed = Vec::new();
     let mut out = io::stdout().lock();
-    let pool = Pool::start(jobs.collect(), at_once(test)?);
+    let pool = (!test.on_linux).then(|| Ok::<_, anyhow::Error>(Pool::start(jobs.collect(), at_once(test)?)));
+    let pool = pool.transpose()?;
     for (number, program) in programs.iter().enumerate() {
         if !test.selection.quiet {
             ui::status("Running", &program.title);
         }
-        let cause = match pool.follow(number, &mut out)? {
-            Outcome::Exited(0) => continue,
-            // A test program that says so itself.
-            Outcome::Exited(STATUS_FAILED) => None,
-            outcome => Some(outcome.to_string()),
+        let cause = match &pool {
+            Some(pool) => match pool.follow(number, &mut out)? {
+                Outcome::Exited(0) => continue,
+                // A test program that says so itself.
+                Outcome::Exited(STATUS_FAILED) => None,
+                outcome => Some(outcome.to_string()),
+            },
+            None => match program.run_here(&images[number].image.with_symbols)? {
+                status if status.success() => continue,
+                status if status.code() == Some(STATUS_FAILED.into()) => None,
+                status => Some(format!("the process ended with {status}")),
+            },
         };
         failed.push(Failed { program: number, cause });
         if !test.no_fail_fast {

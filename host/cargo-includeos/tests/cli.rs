@@ -80,12 +80,25 @@ fn a_panic_of_a_stripped_image_is_shown_with_function_and_line() {
 }
 
 #[test]
-fn a_timeout_ends_with_124() {
+fn a_timeout_ends_with_124_and_the_stacks_of_all_threads() {
     let folder = tempfile::tempdir().unwrap();
-    package(folder.path(), "waits", &[("src/main.rs", "fn main() { loop { std::thread::park() } }")]);
-    let run = includeos(folder.path(), &["run", "--timeout", "2"]);
-    assert_eq!(run.status.code(), Some(124));
-    assert!(text(&run.stderr).contains("timeout"), "{}", text(&run.stderr));
+    let main = "#[inline(never)]\nfn waits() { loop { std::thread::park() } }\n\
+                #[inline(never)]\nfn computes() { loop { std::hint::spin_loop() } }\n\
+                fn main() {\n    let _ = std::thread::Builder::new().name(\"busy\".into()).spawn(computes);\n    waits();\n}\n";
+    package(folder.path(), "waits", &[("src/main.rs", main)]);
+    for more in [&["--cpus", "1"][..], &["--cpus", "2", "--isolation"]] {
+        let run = includeos(folder.path(), &[&["run", "--timeout", "3"], more].concat());
+        let (stdout, stderr) = (text(&run.stdout), text(&run.stderr));
+        assert_eq!(run.status.code(), Some(124), "{stdout}{stderr}");
+        assert!(stderr.contains("timeout of 3s"), "{stderr}");
+        let (waiting, busy) =
+            stdout.split_once("includeos: thread 2 \"busy\"").unwrap_or_else(|| panic!("{stdout}"));
+        let (_, waiting) = waiting
+            .split_once("includeos: thread 1 \"waits\", in system call 202\n")
+            .unwrap_or_else(|| panic!("{stdout}"));
+        assert!(waiting.contains("waits::waits at src/main.rs:2"), "{stdout}");
+        assert!(busy.contains("waits::computes at src/main.rs:4"), "{stdout}");
+    }
 }
 
 /// A package with a test of each kind.

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use kernel::mm::pages::Promise;
 use kernel::uaccess;
 use sync::SpinLock;
 
@@ -36,6 +37,8 @@ struct Pipe {
 
 struct State {
     octets: VecDeque<u8>,
+    /// For the memory of `octets`.
+    memory: Promise,
     capacity: usize,
     readers: u32,
     writers: u32,
@@ -57,7 +60,13 @@ pub fn pipe2(fds: u64, flags: i32) -> Result {
     if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
         return Err(EINVAL);
     }
-    let state = State { octets: VecDeque::new(), capacity: CAPACITY, readers: 1, writers: 1 };
+    let state = State {
+        octets: VecDeque::new(),
+        memory: Promise::none(),
+        capacity: CAPACITY,
+        readers: 1,
+        writers: 1,
+    };
     let pipe = Arc::new(Pipe {
         state: SpinLock::new(state),
         filled: Readiness::new(),
@@ -120,6 +129,7 @@ impl Pipe {
         if state.octets.is_empty() {
             // Octets that wait take memory, and an idle pipe takes none.
             state.octets = VecDeque::new();
+            state.memory = Promise::none();
         }
         Ok(len)
     }
@@ -135,7 +145,16 @@ impl Pipe {
             return Err(EAGAIN);
         }
         let len = room.min(octets.len());
-        state.octets.try_reserve(len).map_err(|_| ENOMEM)?;
+        let needed = state.octets.len() + len;
+        if needed > state.octets.capacity() {
+            // As much again for the copy while it grows.
+            let grown = needed.next_power_of_two();
+            if !state.memory.grow(2 * grown) {
+                return Err(ENOMEM);
+            }
+            let more = grown - state.octets.len();
+            state.octets.try_reserve_exact(more).map_err(|_| ENOMEM)?;
+        }
         state.octets.extend(&octets[..len]);
         Ok(len)
     }

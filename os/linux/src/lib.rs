@@ -33,6 +33,7 @@ pub mod signal;
 pub mod socket;
 pub mod start;
 pub mod table;
+pub mod terminal;
 pub mod thread;
 pub mod time;
 pub mod timer;

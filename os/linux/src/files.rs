@@ -8,6 +8,7 @@ pub mod directory;
 pub mod etc;
 pub mod lock;
 pub mod mapping;
+pub mod memfd;
 pub mod mount;
 pub mod names;
 pub mod open;
@@ -86,6 +87,14 @@ pub fn set_working_directory(node: Arc<Node>) -> Outcome<()> {
     // What it replaces is dropped when the lock is open.
     let _before = core::mem::replace(&mut *view().working_directory.lock(), node);
     Ok(())
+}
+
+/// Makes the directory with this path the working directory.
+///
+/// # Errors
+/// As of chdir(2).
+pub fn change_directory(path: &[u8]) -> Outcome<()> {
+    set_working_directory(walk::node(&start(AT_FDCWD, path, Resolve::default())?, path, true)?)
 }
 
 /// umask(2).

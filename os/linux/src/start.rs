@@ -16,7 +16,7 @@ use sync::Once;
 use vfs::PackedTree;
 
 use crate::files::mount;
-use crate::{console, service};
+use crate::{console, files, service};
 
 const AT_PHDR: u64 = 3;
 const AT_PHENT: u64 = 4;
@@ -73,8 +73,13 @@ pub fn run(booted: &Booted) -> ! {
         Ok(tree) => tree,
         Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
     });
-    if mount::mount_all(tree).is_err() {
+    if mount::mount_all(tree, booted.settings.root_writable.unwrap_or_default()).is_err() {
         refuse(format_args!("too little memory for the tree of files (-m)"));
+    }
+    if let Some(path) = &booted.settings.cwd
+        && files::change_directory(path.as_bytes()).is_err()
+    {
+        refuse(format_args!("cwd={path}: the image has no such directory"));
     }
     if console::open_standard().is_err() {
         refuse(format_args!("too little memory for the program's descriptors (-m)"));

@@ -307,6 +307,14 @@ impl Stack {
         Some(handle)
     }
 
+    /// Changes how many connections may wait for the program here (0: none), because it was told so or because some that were
+    /// taken wait elsewhere. Those that are here stay.
+    pub fn tcp_set_backlog(&mut self, listener: ListenerHandle, backlog: usize) {
+        if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+            queue.backlog = backlog.min(MAX_BACKLOG);
+        }
+    }
+
     /// Ends a listener; connections that nobody accepted are reset.
     pub fn tcp_unlisten(&mut self, listener: ListenerHandle, now: Instant) {
         let Some(queue) = self.tcp.listeners.remove(listener) else { return };

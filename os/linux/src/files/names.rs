@@ -7,8 +7,8 @@ use kernel::uaccess;
 use vfs::{Content, FileType, namespace};
 
 use super::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Outcome, by_descriptor, find, masked,
-    now, parent, read_path, root, set_working_directory, working_directory,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Outcome, by_descriptor,
+    change_directory, find, masked, now, parent, read_path, root, set_working_directory, working_directory,
 };
 use crate::errno::{EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE, Result};
 
@@ -146,7 +146,7 @@ pub fn readlinkat(dirfd: i32, path: u64, buf: u64, size: i32) -> Result {
 
 /// chdir(2).
 pub fn chdir(path: u64) -> Result {
-    set_working_directory(find(AT_FDCWD, path, 0)?.into_node()?)?;
+    change_directory(&read_path(path)?)?;
     Ok(0)
 }
 

@@ -7,6 +7,7 @@
 //! and at the next multiple of 4096 the used ring.
 
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{Ordering, fence};
 
 use frame::DmaAddr;
@@ -90,7 +91,7 @@ pub struct Queue<T> {
     index: u16,
     size: u16,
     features: QueueFeatures,
-    region: DmaRegion,
+    region: ManuallyDrop<DmaRegion>,
     used_offset: usize,
     tables: Option<DmaRegion>,
     /// By head of the chain.
@@ -131,7 +132,7 @@ impl<T> Queue<T> {
             index,
             size,
             features,
-            region,
+            region: ManuallyDrop::new(region),
             used_offset,
             tables,
             records,
@@ -173,9 +174,17 @@ impl<T> Queue<T> {
         self.outstanding
     }
 
-    /// What the device has, from a device that was reset and uses the queue no more.
-    pub fn take_back(&mut self) -> impl Iterator<Item = T> + '_ {
-        self.outstanding = 0;
+    /// Gives the queue's own memory back, and returns what the device had.
+    ///
+    /// # Safety
+    /// The device was reset, and nothing follows but that the queue is dropped.
+    pub unsafe fn take_apart(&mut self) -> impl Iterator<Item = T> + '_ {
+        // SAFETY: it is not used again, nor does the device know of it any more (caller).
+        unsafe { ManuallyDrop::take(&mut self.region).free() };
+        if let Some(tables) = self.tables.take() {
+            // SAFETY: as above.
+            unsafe { tables.free() };
+        }
         self.records.iter_mut().filter_map(Option::take).map(|record| record.token)
     }
 

@@ -7,6 +7,7 @@ pub mod header;
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering;
 
 use frame::{Frame, Lent, Pool, RxFrame, Segmentation, TxFrame};
@@ -72,7 +73,7 @@ pub struct VirtioNet {
     rx: Queue<Lent>,
     tx: Queue<Frame>,
     /// Headers of frames without room for one, by chain.
-    headers: DmaRegion,
+    headers: ManuallyDrop<DmaRegion>,
     /// The device was full, and was asked to interrupt when it no longer is.
     tx_waits: bool,
     header_len: usize,
@@ -154,7 +155,7 @@ impl VirtioNet {
             counters: NetCounters::default(),
             rx,
             tx,
-            headers,
+            headers: ManuallyDrop::new(headers),
             tx_waits: false,
             live: device.driver_ok(),
         };
@@ -322,12 +323,15 @@ impl VirtioNet {
 
 impl Drop for VirtioNet {
     fn drop(&mut self) {
-        // Where a device does not reset, its buffers are lost: it might still write to them.
-        if self.live.reset() {
-            for lent in self.rx.take_back() {
-                // SAFETY: the device was reset.
-                drop(unsafe { lent.returned(0) });
-            }
+        // Where a device does not reset, all that it knows of is lost: it might still write there.
+        if !self.live.reset() {
+            return;
+        }
+        // SAFETY: the device was reset, and this is the last use of the queues, the headers and the buffers.
+        unsafe {
+            self.rx.take_apart().for_each(|lent| drop(lent.returned(0)));
+            self.tx.take_apart().for_each(drop);
+            ManuallyDrop::take(&mut self.headers).free();
         }
     }
 }

@@ -337,6 +337,25 @@ fn segments_are_left_for_the_device_to_cut() {
 }
 
 #[test]
+fn a_device_that_lied_about_its_index_is_not_believed_again() {
+    // Fuzzing found that the fake device took for the driver's fault what followed from its own lie.
+    let (device, mut net, pool) = up(Offer::default());
+    device.deliver(0, &packet(60, 0)).unwrap();
+    device.claim_index(RX, device.used_index(RX).wrapping_add(20));
+    for _ in 0..3 {
+        assert_eq!(receive(&mut net, 64).len(), 0);
+        assert_eq!(net.counters().bad_index, 1, "counted once");
+        device.deliver(0, &packet(60, 0));
+        device.show(RX);
+    }
+    send(&mut net, frame(pool, 64, &packet(60, 0))).unwrap();
+    net.flush();
+    assert_eq!(device.send_all().0.len(), 1, "the other queue works");
+    drop(net);
+    assert_eq!(pool.out(), 0);
+}
+
+#[test]
 fn the_link_goes_down_and_up() {
     let (device, mut net, _) = up(Offer::default());
     assert_eq!(net.acknowledge(), Interrupt { frames: true, link: false });

@@ -37,5 +37,6 @@ pub mod terminal;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod timerfd;
 pub mod turn;
 pub mod usage;

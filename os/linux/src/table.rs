@@ -10,7 +10,7 @@ use crate::files::{attributes, directory, lock, memfd, names, open, stat, transf
 use crate::futex::{robust, waitv};
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
-    signal, socket, thread, time, timer, usage,
+    signal, socket, thread, time, timer, timerfd, usage,
 };
 
 /// How much of a call works.
@@ -293,8 +293,11 @@ syscalls! {
     274 get_robust_list(pid, head_ptr, len_ptr) => robust::get_robust_list, full;
     280 utimensat(dirfd, path, times, flags) => attributes::utimensat, full;
     281 epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait, full;
+    283 timerfd_create(clockid, flags) => timerfd::timerfd_create, full;
     284 eventfd(initval) => eventfd::eventfd, full;
     285 fallocate(fd, mode, offset, len) => attributes::fallocate, partial "as tmpfs: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE";
+    286 timerfd_settime(fd, flags, new_value, old_value) => timerfd::timerfd_settime, full;
+    287 timerfd_gettime(fd, curr_value) => timerfd::timerfd_gettime, full;
     288 accept4(sockfd, addr, addrlen, flags) => socket::accept4, full;
     290 eventfd2(initval, flags) => eventfd::eventfd2, full;
     291 epoll_create1(flags) => epoll::epoll_create1, full;

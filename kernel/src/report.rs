@@ -63,9 +63,13 @@ fn exception(vector: u64) -> (&'static str, u8) {
     EXCEPTIONS.get(vector as usize).copied().unwrap_or(("interrupt", 11))
 }
 
-/// The signal that Linux makes of an exception.
-pub fn signal_of(vector: u64) -> u8 {
-    exception(vector).1
+/// The signal that Linux makes of a fault with this vector.
+pub fn signal_of(vector: u64, cause: Cause) -> u8 {
+    const SIGBUS: u8 = 7;
+    match cause {
+        Cause::Page { reason: PageInError::BehindEnd | PageInError::NoSpace, .. } => SIGBUS,
+        _ => exception(vector).1,
+    }
 }
 
 struct What<'a>(&'a TrapFrame, Cause);
@@ -92,6 +96,8 @@ impl fmt::Display for What<'_> {
             }
             PageInError::Kernel if mm::kstack::is_guard(address) => "a guard page: kernel stack overflow",
             PageInError::Kernel => "which is not the program's",
+            PageInError::BehindEnd => "behind the end of the file that is mapped there",
+            PageInError::NoSpace => "where a page of a file is to be, and there is no space for it",
         };
         write!(f, ": {access} {address:#018x}, {reason}")
     }
@@ -114,8 +120,7 @@ pub fn program_fault(frame: &TrapFrame, cause: Cause) -> ! {
     let _ = writeln!(out, "\n{PREFIX}program fault: {what} (thread {} \"{name}\")", thread.tid);
     registers(&mut out, frame);
     backtrace(&mut out, frame.rip, frame.rbp, Some(frame.rsp));
-    let (_, signal) = exception(frame.vector);
-    power::exit(STATUS_SIGNAL_BASE + signal)
+    power::exit(STATUS_SIGNAL_BASE + signal_of(frame.vector, cause))
 }
 
 /// Reports a fault of the kernel and ends the image.

@@ -15,7 +15,7 @@ use kernel::mm::dma::DmaRegion;
 use super::transport::QueueAddresses;
 
 /// Most pieces of memory in a chain.
-pub const MAX_PIECES: usize = 8;
+pub const MAX_PIECES: usize = 16;
 
 const DESCRIPTOR_LEN: usize = 16;
 const DESC_NEXT: u16 = 1;
@@ -171,6 +171,12 @@ impl<T> Queue<T> {
     /// Chains that the device has, or that wait to come back.
     pub fn outstanding(&self) -> u16 {
         self.outstanding
+    }
+
+    /// What the device has, from a device that was reset and uses the queue no more.
+    pub fn take_back(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.outstanding = 0;
+        self.records.iter_mut().filter_map(Option::take).map(|record| record.token)
     }
 
     /// What the device did wrong.

@@ -7,6 +7,8 @@
 //!    done ([`FlushTickets::is_behind`]).
 //! 3. The CPU reads the number, then flushes, then notes the number as done: a ticket drawn meanwhile is not taken for done.
 //! 4. A CPU that leaves the idle set catches up after that, before it uses a translation again.
+//! 5. The number of what is done never goes back: while a CPU catches up by rule 4 its handler may come between the flush and
+//!    the note, for a later ticket. The asker of that one may not have looked in the meantime, and would wait for ever.
 //!
 //! From 2 and 4: either the asker does not see the CPU idle, or the CPU sees the ticket. Sequentially consistent, both of them:
 //! each side writes one word and then reads the other's.
@@ -48,13 +50,13 @@ impl FlushTickets {
     }
 
     /// By the CPU whose tickets these are: does what it was asked for. In the handler, in assembly there; and after it has left
-    /// the idle set.
+    /// the idle set, with interrupts on (rule 5).
     pub fn catch_up(&self, flush: impl FnOnce()) {
         let requested = self.requested.load(Ordering::SeqCst);
-        // Relaxed: written by this CPU alone.
-        if self.done.load(Ordering::Relaxed) != requested {
+        // Relaxed: written by this CPU alone. It may be ahead: the handler came just now.
+        if self.done.load(Ordering::Relaxed) < requested {
             flush();
-            self.done.store(requested, Ordering::Release);
+            self.done.fetch_max(requested, Ordering::Release);
         }
     }
 }
@@ -79,5 +81,17 @@ mod tests {
         let mut flushes = 0;
         tickets.catch_up(|| flushes += 1);
         assert!(flushes == 1 && !tickets.is_behind());
+    }
+
+    #[test]
+    fn a_handler_in_the_midst_of_a_flush_is_not_undone() {
+        let tickets = FlushTickets::new();
+        tickets.request();
+        let mut flushes = 0;
+        tickets.catch_up(|| {
+            tickets.request();
+            tickets.catch_up(|| flushes += 1);
+        });
+        assert!(flushes == 1 && !tickets.is_behind(), "nobody asks again for what is done");
     }
 }

@@ -2,14 +2,19 @@
 
 use alloc::vec::Vec;
 
-use kernel::uaccess::{self, Fault};
+use kernel::uaccess;
+use sync::SpinLock;
 
-use crate::errno::{EINVAL, Errno};
+use crate::errno::{EFAULT, EINVAL, Errno};
 
 /// Most octets of one read or write (`MAX_RW_COUNT`).
 const MAX_COUNT: usize = 0x7fff_f000;
 /// Most pieces (`IOV_MAX`).
 const MAX_PIECES: u64 = 1024;
+
+/// A spin lock that is held while program memory is copied, which may page in: for one attempt of a call, in which nobody else
+/// runs on this CPU. The page-in's locks come after it, and it comes after none.
+pub type CopyLock = SpinLock<()>;
 
 /// Buffers of the program, filled or emptied from the front. All of them lie in the program's part; whether they are mapped shows
 /// when they are used.
@@ -115,7 +120,7 @@ impl UserBuffers {
     /// `EFAULT`, if not one octet could be read.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
         let len = to.len();
-        self.transfer(len, &mut |address, at, len| uaccess::read_bytes(address, &mut to[at..at + len]))
+        self.transfer(len, &mut |address, at, len| uaccess::read_some(address, &mut to[at..at + len]))
     }
 
     /// Puts octets into the program's buffers; returns how many: all of `from` that fit.
@@ -123,31 +128,31 @@ impl UserBuffers {
     /// # Errors
     /// `EFAULT`, if not one octet could be written.
     pub fn write(&mut self, from: &[u8]) -> Result<usize, Errno> {
-        self.transfer(from.len(), &mut |address, at, len| uaccess::write_bytes(address, &from[at..at + len]))
+        self.transfer(from.len(), &mut |address, at, len| uaccess::write_some(address, &from[at..at + len]))
     }
 
     /// Has `copy` move octets from or to the program, piece by piece, up to so many: it gets an address of the program, how many
-    /// octets were moved before, and how many to move. Returns how many were moved.
+    /// octets were moved before, and how many to move; it says how many it has moved, fewer where the program's memory ends.
+    /// Returns how many were moved.
     ///
     /// # Errors
     /// `EFAULT`, if not one octet could be moved.
     pub fn transfer(
         &mut self,
         octets: usize,
-        copy: &mut dyn FnMut(u64, usize, usize) -> Result<(), Fault>,
+        copy: &mut dyn FnMut(u64, usize, usize) -> usize,
     ) -> Result<usize, Errno> {
         let mut done = 0;
         while done < octets
             && let Some((address, len)) = self.front()
         {
             let step = len.min(octets - done);
-            match copy(address, done, step) {
-                Ok(()) => {}
-                Err(_) if done > 0 => return Ok(done),
-                Err(fault) => return Err(fault.into()),
+            let moved = copy(address, done, step);
+            self.advance(moved);
+            done += moved;
+            if moved < step {
+                return if done > 0 { Ok(done) } else { Err(EFAULT) };
             }
-            self.advance(step);
-            done += step;
         }
         Ok(done)
     }

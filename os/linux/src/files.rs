@@ -8,6 +8,7 @@ pub mod directory;
 pub mod etc;
 pub mod lock;
 pub mod mapping;
+pub mod memfd;
 pub mod mount;
 pub mod names;
 pub mod open;

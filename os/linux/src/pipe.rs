@@ -11,6 +11,7 @@ use crate::buffers::UserBuffers;
 use crate::errno::{EAGAIN, EBADF, EBUSY, EINVAL, ENOMEM, ENOTTY, EPERM, EPIPE, Errno, Result};
 use crate::fd::{self, Description, File, Stat};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
+use crate::pace::Pace;
 use crate::readiness::{Readiness, events};
 use crate::signal;
 
@@ -146,7 +147,7 @@ impl File for PipeEnd {
             return Err(EBADF);
         }
         let mut chunk = [0; STEP];
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while let Some((_, len)) = to.front() {
             let len = len.min(STEP);
             // Octets that were taken and cannot be delivered would be lost.
@@ -161,6 +162,9 @@ impl File for PipeEnd {
                     done += len;
                     self.pipe.emptied.notify(events::OUT | events::WRNORM);
                     to.write(&chunk[..len])?;
+                    if pace.moved(len) {
+                        break;
+                    }
                 }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
@@ -176,7 +180,7 @@ impl File for PipeEnd {
         let whole = from.len() <= PIPE_BUF;
         let mut octets: Vec<u8> = Vec::new();
         octets.try_reserve_exact(from.len().min(PIPE_BUF)).map_err(|_| ENOMEM)?;
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !from.is_empty() {
             octets.resize(from.len().min(PIPE_BUF), 0);
             let mut result = from.read(&mut octets);
@@ -196,16 +200,15 @@ impl File for PipeEnd {
                     }
                 }
             }
+            if result == Err(EPIPE) {
+                signal::raise_broken_pipe();
+            }
             match result {
+                Ok(moved) if pace.moved(moved) => break,
                 Ok(_) => {}
-                // Part of it went: that is what is told, unless nobody can read it.
-                Err(error) if error != EPIPE && done > 0 => break,
-                Err(error) => {
-                    if error == EPIPE {
-                        signal::raise_broken_pipe();
-                    }
-                    return Err(error);
-                }
+                // Part of it went: that is what is told.
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(done)

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
-use crate::files::{attributes, directory, lock, names, open, stat, transfer};
+use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
@@ -120,8 +120,7 @@ syscalls! {
     6 lstat(path, statbuf) => stat::lstat, full;
     7 poll(fds, nfds, timeout) => poll::poll, full;
     8 lseek(fd, offset, whence) => file::lseek, full;
-    9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
-        partial "a file is mapped as it is at the moment, not shared for writing (ENODEV); no new executable pages";
+    9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap, partial "no new executable pages (EACCES)";
     10 mprotect(addr, len, prot) => memory::mprotect, partial "no new executable pages (EACCES)";
     11 munmap(addr, length) => memory::munmap, partial "the image's own pages stay (EACCES)";
     12 brk(addr) => memory::brk, full;
@@ -139,9 +138,10 @@ syscalls! {
     24 sched_yield() => scheduling::sched_yield, full;
     25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, full;
     26 msync(addr, length, flags) => memory::msync, full;
-    27 mincore(addr, length, vec) => memory::mincore, full;
+    27 mincore(addr, length, vec) => memory::mincore,
+        partial "of a file's pages it tells which were touched by way of the mapping";
     28 madvise(addr, length, advice) => memory::madvise,
-        partial "MADV_DONTNEED, MADV_FREE and MADV_POPULATE_* act; other advice is taken and not followed";
+        partial "MADV_DONTNEED, MADV_FREE, MADV_REMOVE and MADV_POPULATE_* act; other advice is taken and not followed";
     32 dup(oldfd) => file::dup, full;
     33 dup2(oldfd, newfd) => file::dup2, full;
     34 pause() => signal::pause, full;
@@ -315,6 +315,7 @@ syscalls! {
     315 sched_getattr(pid, attr, size, flags) => scheduling::sched_getattr, partial "as sched_setattr";
     316 renameat2(olddirfd, old, newdirfd, new, flags) => names::renameat2, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
+    319 memfd_create(name, flags) => memfd::memfd_create, partial "no seals, no large pages (EINVAL)";
     324 membarrier(cmd, flags, cpu_id) => memory::membarrier,
         partial "no MEMBARRIER_CMD_*_SYNC_CORE, no MEMBARRIER_CMD_*_RSEQ";
     325 mlock2(addr, len, flags) => memory::mlock2, full;

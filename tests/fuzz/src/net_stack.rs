@@ -27,7 +27,7 @@ fn frame(octets: &[u8]) -> Frame {
 
 fn stack(now: Instant) -> Stack {
     let mut stack = Stack::new(Settings::new(Key([1, 2])), pool());
-    let link = Link { mac: OURS, mtu: 1500, tx_checksum: true, up: true };
+    let link = Link { mac: OURS, mtu: 1500, tx_checksum: true, tx_segmentation: false, up: true };
     let iface = stack.add_device("eth0", link).unwrap();
     stack.add_address(iface, "10.0.0.1/24".parse().unwrap(), now).unwrap();
     let other =

@@ -100,6 +100,8 @@ pub mod number {
     pub const RT_SIGACTION: u64 = 13;
     pub const RT_SIGPROCMASK: u64 = 14;
     pub const IOCTL: u64 = 16;
+    pub const PREAD64: u64 = 17;
+    pub const PWRITE64: u64 = 18;
     pub const READV: u64 = 19;
     pub const WRITEV: u64 = 20;
     pub const SCHED_YIELD: u64 = 24;
@@ -162,6 +164,7 @@ pub mod number {
     pub const NEWFSTATAT: u64 = 262;
     pub const SET_ROBUST_LIST: u64 = 273;
     pub const GET_ROBUST_LIST: u64 = 274;
+    pub const FALLOCATE: u64 = 285;
     pub const RT_TGSIGQUEUEINFO: u64 = 297;
     pub const PRLIMIT64: u64 = 302;
     pub const CLOCK_ADJTIME: u64 = 305;
@@ -169,6 +172,7 @@ pub mod number {
     pub const SCHED_SETATTR: u64 = 314;
     pub const SCHED_GETATTR: u64 = 315;
     pub const GETRANDOM: u64 = 318;
+    pub const MEMFD_CREATE: u64 = 319;
     pub const MEMBARRIER: u64 = 324;
     pub const MLOCK2: u64 = 325;
     pub const PKEY_MPROTECT: u64 = 329;

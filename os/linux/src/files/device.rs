@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::any::Any;
 
-use kernel::{random, sched};
+use kernel::random;
 
 use super::open::KEPT;
 use super::table_dir::{Row, What};
@@ -11,8 +11,9 @@ use super::{Node, Outcome, mount, pages};
 use crate::buffers::UserBuffers;
 use crate::console;
 use crate::errno::{EIO, ENOSPC, ENXIO, Result};
-use crate::fd::{File, Stat};
+use crate::fd::{Description, File, Stat};
 use crate::file::ALWAYS_READY;
+use crate::pace::Pace;
 use crate::readiness::Readiness;
 
 /// /dev.
@@ -60,6 +61,11 @@ pub fn reopen(object: &Arc<dyn Any + Send + Sync>) -> Outcome<Arc<dyn File>> {
     if any.is::<console::Console>() { Ok(console::open()) } else { Err(ENXIO) }
 }
 
+/// Whether it is /dev/zero, of which a mapping is anonymous memory.
+pub fn is_zero(description: &Description) -> bool {
+    description.downcast::<Device>().is_some_and(|device| device.kind == Kind::Zero)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Null,
@@ -75,14 +81,15 @@ struct Device {
 }
 
 impl Device {
-    fn fill(&self, address: u64, len: usize) -> core::result::Result<(), kernel::uaccess::Fault> {
+    /// Writes octets to the program; returns how many.
+    fn fill(&self, address: u64, len: usize) -> usize {
         if self.kind != Kind::Random {
             return pages::zero_program(address, len);
         }
         let mut chunk = [0; STEP];
         // Whether there is randomness was seen before.
         let _ = random::fill(&mut chunk[..len]);
-        kernel::uaccess::write_bytes(address, &chunk[..len])
+        kernel::uaccess::write_some(address, &chunk[..len])
     }
 }
 
@@ -97,16 +104,18 @@ impl File for Device {
         if self.kind == Kind::Random && random::fill(&mut [0; 1]).is_err() {
             return Err(EIO);
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !to.is_empty() {
             // In steps that do not grow with what is asked for.
             match to.transfer(STEP, &mut |address, _, len| self.fill(address, len)) {
-                Ok(moved) => done += moved,
+                Ok(moved) => {
+                    done += moved;
+                    if pace.moved(moved) {
+                        break;
+                    }
+                }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
-            }
-            if done.is_multiple_of(16 << 10) && sched::breathe() {
-                break;
             }
         }
         Ok(done)

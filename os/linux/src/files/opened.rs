@@ -14,7 +14,9 @@ use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, ENOMEM, ENOTTY, Errno, Result};
 use crate::fd::{File, Stat};
 use crate::file::ALWAYS_READY;
+use crate::pace::Pace;
 use crate::readiness::Readiness;
+use crate::turn::Turn;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest offset.
@@ -61,6 +63,8 @@ pub struct OpenFile {
     place: Place,
     flags: AtomicI32,
     offset: AtomicU64,
+    /// Of calls that go by the offset and move it.
+    turn: Turn,
     /// What it says, if that was made when it was opened.
     text: Option<Vec<u8>>,
 }
@@ -72,7 +76,14 @@ impl OpenFile {
             Content::Text(text) => Some(text.text()),
             _ => None,
         };
-        Self { node, place, flags: AtomicI32::new(flags & KEPT), offset: AtomicU64::new(0), text }
+        Self {
+            node,
+            place,
+            flags: AtomicI32::new(flags & KEPT),
+            offset: AtomicU64::new(0),
+            turn: Turn::new(),
+            text,
+        }
     }
 
     /// Where it was found.
@@ -135,7 +146,7 @@ impl OpenFile {
         if let Some(text) = &self.text {
             return to.write(text.get(offset as usize..).unwrap_or_default());
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !to.is_empty()
             && let Some((page, there)) = self.node.read_page(offset)?
         {
@@ -145,15 +156,12 @@ impl OpenFile {
                 Ok(moved) => {
                     done += moved;
                     offset += moved as u64;
-                    if moved < len {
+                    if moved < len || pace.moved(moved) {
                         break;
                     }
                 }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
-            }
-            if long_enough(done) {
-                break;
             }
         }
         if done > 0 {
@@ -180,7 +188,7 @@ impl OpenFile {
         if self.appends() {
             return self.append(from);
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !from.is_empty() {
             let at = (offset % PAGE) as usize;
             let len = from.len().min(PAGE_SIZE - at);
@@ -199,7 +207,7 @@ impl OpenFile {
             done += moved;
             offset += moved as u64;
             self.node.wrote(offset, now());
-            if moved < len || long_enough(done) {
+            if moved < len || pace.moved(moved) {
                 break;
             }
         }
@@ -267,20 +275,16 @@ fn take(from: &mut UserBuffers, most: usize) -> Outcome<Vec<u8>> {
     Ok(octets)
 }
 
-/// Lets others run now and then; whether a signal ends what is long.
-fn long_enough(done: usize) -> bool {
-    const STEP: usize = 16 * PAGE_SIZE;
-    done.is_multiple_of(STEP) && sched::breathe()
-}
-
 impl File for OpenFile {
     fn read(&self, to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        let _turn = self.turn.take()?;
         let done = self.read_at(to, self.offset())?;
         self.advance(done);
         Ok(done)
     }
 
     fn write(&self, from: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        let _turn = self.turn.take()?;
         let offset = self.offset();
         if offset >= OFFSET_MAX && !self.appends() {
             return Err(EFBIG);
@@ -303,6 +307,7 @@ impl File for OpenFile {
     }
 
     fn seek(&self, offset: i64, whence: i32) -> Result {
+        let _turn = self.turn.take()?;
         let offset = self.sought(offset, whence)?;
         self.offset.store(offset, Ordering::Relaxed);
         Ok(offset)
@@ -335,17 +340,23 @@ pub struct OpenDirectory {
     node: Arc<Node>,
     flags: i32,
     position: AtomicU64,
+    turn: Turn,
 }
 
 impl OpenDirectory {
     /// Opens a directory.
     pub fn new(node: Arc<Node>, flags: i32) -> Self {
-        Self { node, flags: flags & KEPT, position: AtomicU64::new(0) }
+        Self { node, flags: flags & KEPT, position: AtomicU64::new(0), turn: Turn::new() }
     }
 
     /// The position.
     pub fn position(&self) -> &AtomicU64 {
         &self.position
+    }
+
+    /// Of calls that go by the position and move it.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 }
 
@@ -367,6 +378,7 @@ impl File for OpenDirectory {
     }
 
     fn seek(&self, offset: i64, whence: i32) -> Result {
+        let _turn = self.turn.take()?;
         let position = match whence {
             0 => u64::try_from(offset).map_err(|_| EINVAL)?,
             1 => self.position.load(Ordering::Relaxed).checked_add_signed(offset).ok_or(EINVAL)?,

@@ -227,8 +227,8 @@ struct Descriptors {
 impl VirtualDir<Frames> for Descriptors {
     fn lookup(&self, directory: &Arc<Node>, name: &[u8]) -> Option<Arc<Node>> {
         let fd: i32 = core::str::from_utf8(name).ok()?.parse().ok()?;
-        let description = fd::get(fd).ok()?;
-        let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), description }));
+        fd::get(fd).ok()?;
+        let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), fd }));
         Some(Node::create_virtual(
             directory.block(),
             ino_of(directory, fd as u64),
@@ -258,22 +258,29 @@ fn ino_of(directory: &Node, fd: u64) -> u64 {
     (directory.ino() << 24) + fd
 }
 
-/// An entry of it.
+/// An entry of it: whatever has the number at the moment. It keeps nothing open.
 struct Descriptor {
     directory: Arc<Node>,
-    description: Arc<Description>,
+    fd: i32,
+}
+
+impl Descriptor {
+    fn description(&self) -> vfs::Result<Arc<Description>> {
+        fd::get(self.fd).map_err(|_| vfs::Error::NotFound)
+    }
 }
 
 impl MagicLink<Frames> for Descriptor {
     fn text(&self) -> vfs::Result<Vec<u8>> {
-        if let Some(file) = self.description.downcast::<OpenFile>() {
+        let description = self.description()?;
+        if let Some(file) = description.downcast::<OpenFile>() {
             return Ok(file.place().path(fd::File::node(file).ok_or(vfs::Error::NotFound)?));
         }
-        if let Some(path) = self.description.downcast::<OpenPath>() {
+        if let Some(path) = description.downcast::<OpenPath>() {
             return Ok(path.place.path(&path.node));
         }
-        let stat = self.description.file().stat();
-        if let Some(node) = self.description.file().node() {
+        let stat = description.file().stat();
+        if let Some(node) = description.file().node() {
             return Ok(if node.is_directory() { directory_path(node) } else { b"/dev/null".to_vec() });
         }
         Ok(match FileType::from_mode(stat.mode) {
@@ -285,10 +292,11 @@ impl MagicLink<Frames> for Descriptor {
     }
 
     fn follow(&self) -> vfs::Result<Jump<Frames>> {
-        if let Some(node) = self.description.file().node() {
+        let description = self.description()?;
+        let file = description.file().clone();
+        if let Some(node) = file.node() {
             return Ok(Jump::Node(node.clone()));
         }
-        let file = self.description.file().clone();
         let stat = file.stat();
         let kind = FileType::from_mode(stat.mode).unwrap_or(FileType::Regular);
         let content = Content::Object(Arc::new(Object(file)));

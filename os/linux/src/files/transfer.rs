@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kernel::{sched, uaccess};
+use kernel::uaccess;
 use vfs::PAGE_SIZE;
 
 use super::opened::{OpenDirectory, OpenFile, OpenPath};
@@ -12,6 +12,7 @@ use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, ESPIPE, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file;
+use crate::pace::Pace;
 
 /// Calls `on` with the open file behind a descriptor.
 fn with<T>(fd: i32, on: impl FnOnce(&OpenFile) -> Outcome<T>) -> Outcome<T> {
@@ -190,7 +191,7 @@ fn copy(from: &OpenFile, mut from_at: u64, to: &OpenFile, mut to_at: u64, len: u
     }
     let len = len.min(MAX);
     let mut octets: Vec<u8> = Vec::new();
-    let mut done = 0;
+    let (mut done, mut pace) = (0, Pace::new());
     while done < len
         && let Some((page, there)) = from_node.read_page(from_at)?
     {
@@ -206,7 +207,7 @@ fn copy(from: &OpenFile, mut from_at: u64, to: &OpenFile, mut to_at: u64, len: u
         to_at += step as u64;
         done += step;
         to_node.wrote(to_at, now());
-        if done.is_multiple_of(16 * PAGE_SIZE) && sched::breathe() {
+        if pace.moved(step) {
             break;
         }
     }

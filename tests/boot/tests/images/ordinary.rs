@@ -144,6 +144,13 @@ fn files() {
     linux::same(&Image::program("files"), &[], &[], &[]);
 }
 
+/// With so little memory that what a mapping left behind would be missed.
+#[test]
+fn mappings_of_files() {
+    let image = Image::program("mappings");
+    linux::same_by(&Boot::new(&image).memory_mib(48), linux::run(&image, &[], &[]), &[]);
+}
+
 #[test]
 fn pipes() {
     linux::same(&Image::program("pipes"), &[], &[], &[]);

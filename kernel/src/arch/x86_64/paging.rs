@@ -124,6 +124,8 @@ pub struct PageTables {
     pml4: u64,
     /// What the entries of the low half get besides: [`USER`] if the program is at ring 3.
     user: u64,
+    /// There may be tables that map nothing.
+    may_have_empty: bool,
 }
 
 /// Forgets translations on this CPU: one by one while they are few.
@@ -161,7 +163,7 @@ impl PageTables {
     /// # Safety
     /// Called once: the value is what owns the tables.
     pub unsafe fn current() -> Self {
-        Self { pml4: cpu::cr3(), user: 0 }
+        Self { pml4: cpu::cr3(), user: 0, may_have_empty: true }
     }
 
     /// Has ring 3 use what is mapped in the low half from now on.
@@ -192,6 +194,7 @@ impl PageTables {
                 // The last level decides; the others let the low half's pages be ring 3's.
                 let user = if address < LOW_END { USER } else { 0 };
                 *entry = frames::alloc_zeroed().ok_or(NoFrame)? | PRESENT | WRITE | user;
+                self.may_have_empty = true;
             }
             debug_assert!(*entry & LARGE == 0, "a large page has no table below it");
             table = *entry & ADDRESS;
@@ -333,11 +336,12 @@ impl PageTables {
     /// # Safety
     /// Nothing relies on the pages. On this CPU, too, nothing may use them before the return.
     pub unsafe fn unmap(&mut self, range: Range<u64>, mut goes: impl FnMut(Entry) -> bool) -> bool {
-        let (mut lost, mut flush) = (false, Flush::default());
+        let (mut lost, mut emptied, mut flush) = (false, false, Flush::default());
         self.find_held(range, |page, entry| {
             let before = Entry(*entry);
             if goes(before) {
                 *entry = 0;
+                emptied = true;
                 if before.frame().is_some() {
                     flush.page(page);
                     lost = true;
@@ -346,6 +350,7 @@ impl PageTables {
             false
         });
         flush.finish();
+        self.may_have_empty |= emptied;
         lost
     }
 
@@ -411,8 +416,11 @@ impl PageTables {
     }
 
     /// Gives back the tables of the low half that map nothing; returns how many. For when memory is short: it looks at every
-    /// table.
+    /// table, unless none can have become empty since the last time.
     pub fn collect_empty(&mut self) -> usize {
+        if !core::mem::take(&mut self.may_have_empty) {
+            return 0;
+        }
         let mut chain = 0;
         Self::unlink_empty(self.pml4, 3, 256, &mut chain);
         if chain == 0 {

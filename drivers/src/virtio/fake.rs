@@ -104,6 +104,8 @@ pub mod net_feature {
     pub const MTU: u64 = 1 << 3;
     /// Has an address.
     pub const MAC: u64 = 1 << 5;
+    /// Puts TCP segments together.
+    pub const GUEST_TSO4: u64 = 1 << 7;
     /// Cuts TCP segments.
     pub const HOST_TSO4: u64 = 1 << 11;
     /// Spreads packets.
@@ -127,6 +129,7 @@ impl Default for Offer {
                 | net_feature::GUEST_CSUM
                 | net_feature::MTU
                 | net_feature::MAC
+                | net_feature::GUEST_TSO4
                 | net_feature::HOST_TSO4
                 | net_feature::MRG_RXBUF
                 | net_feature::STATUS
@@ -345,7 +348,7 @@ impl Device {
     /// The driver's.
     pub fn net(offer: Offer, pool: &'static dyn Pool) -> Result<(Self, VirtioNet), Error> {
         let (device, transport) = Self::new(offer);
-        Ok((device, VirtioNet::new(Found::new(transport)?, pool)?))
+        Ok((device, VirtioNet::new(Found::new(transport)?, pool, true)?))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -435,6 +438,11 @@ impl Device {
     /// An honest network device: receives a packet, spread over as many buffers as it takes. `None`: there are too few, and
     /// nothing happened. Otherwise whether the driver wants an interrupt.
     pub fn deliver(&self, flags: u8, packet: &[u8]) -> Option<bool> {
+        self.deliver_joined(flags, 0, packet)
+    }
+
+    /// As [`Self::deliver`], for a packet of several TCP segments of `size` octets of payload each, unless that is 0.
+    pub fn deliver_joined(&self, flags: u8, size: u16, packet: &[u8]) -> Option<bool> {
         let mut state = self.state();
         let (features, event_index) = (state.driver_features, state.event_index());
         let mergeable = features & net_feature::MRG_RXBUF != 0;
@@ -456,7 +464,8 @@ impl Device {
             chains.push(chain);
         }
         let mut octets = vec![0; header_len];
-        octets[0] = flags;
+        (octets[0], octets[1]) = (flags, u8::from(size > 0));
+        octets[4..6].copy_from_slice(&size.to_le_bytes());
         if header_len == 12 {
             octets[10..].copy_from_slice(&(chains.len() as u16).to_le_bytes());
         }
@@ -581,7 +590,8 @@ pub fn play(octets: &[u8]) {
         let queue = usize::from(operation >> 7);
         match operation % 12 {
             0 => {
-                device.deliver(a, &vec![b; usize::from(word % 4000)]);
+                let size = if b & 4 == 0 { 0 } else { word };
+                device.deliver_joined(a, size, &vec![b; usize::from(word % 4000)]);
             }
             1 | 2 => {
                 match operation & 1 {
@@ -651,7 +661,8 @@ pub fn play(octets: &[u8]) {
                 assert!(count == burst.len() && count <= 9);
                 for received in &burst {
                     let len = received.frame.len();
-                    assert!((14..=1518).contains(&len), "{len}");
+                    let longest = if received.segment_size.is_some() { 18 + 65_535 } else { 1518 };
+                    assert!((14..=longest).contains(&len), "{len}");
                     assert_eq!(
                         received.frame.segments().map(|segment| segment.octets.len()).sum::<usize>(),
                         len

@@ -46,13 +46,14 @@ pub mod feature {
 }
 
 /// Brings up all network devices: those on PCI, and those that the command line names. Calls `found` for each, ready to be
-/// used but for its interrupts. What cannot be used is named in the log.
+/// used but for its interrupts. What cannot be used is named in the log. `joins`: see [`VirtioNet::new`].
 ///
 /// Called once, before the program starts: it sets memory aside for packets if there is a device (`mm::packets::init`).
-pub fn probe_net(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>)) {
+pub fn probe_net(mmio: &[VirtioMmio], joins: bool, found: &mut dyn FnMut(Box<dyn NetDevice>)) {
     for_each(device_type::NET, mmio, &mut |place, transport| {
         packets::init();
-        let device = transport.and_then(|transport| VirtioNet::new(Found::new(transport)?, packets::pool()));
+        let device =
+            transport.and_then(|transport| VirtioNet::new(Found::new(transport)?, packets::pool(), joins));
         match device {
             Ok(device) => {
                 log!(Info, "virtio-net {place}: {device}");

@@ -10,6 +10,9 @@ pub struct RxFrame {
     /// The device has verified the checksum of TCP or UDP, or vouches for it because the frame never left the
     /// machine. `false`: nothing is known.
     pub checksum_valid: bool,
+    /// It is several TCP segments, each of which had so many octets of payload but for the last, which the device or the host has put
+    /// together (virtio 1.2 § 5.1.6.4). `None`: it is as it came.
+    pub segment_size: Option<u16>,
 }
 
 /// A frame that a device is to send.

@@ -24,9 +24,10 @@ extern "C" fn includeos_main(start_info: u64) -> ! {
 #[unsafe(no_mangle)]
 fn network_devices(
     mmio: &[abi::cmdline::VirtioMmio],
+    joins: bool,
     found: &mut dyn FnMut(alloc::boxed::Box<dyn kernel::device::net::NetDevice>),
 ) {
-    drivers::virtio::probe_net(mmio, found);
+    drivers::virtio::probe_net(mmio, joins, found);
 }
 
 /// Asks entropy devices for a seed; `os/sockets` calls it, if the image holds that.

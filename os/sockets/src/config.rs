@@ -36,7 +36,11 @@ mod platform {
 
     unsafe extern "Rust" {
         /// `os/object`: brings up all network devices.
-        pub safe fn network_devices(mmio: &[VirtioMmio], found: &mut dyn FnMut(Box<dyn NetDevice>));
+        pub safe fn network_devices(
+            mmio: &[VirtioMmio],
+            joins: bool,
+            found: &mut dyn FnMut(Box<dyn NetDevice>),
+        );
         /// `os/object`: asks entropy devices.
         pub safe fn device_seed(mmio: &[VirtioMmio]) -> Option<[u8; abi::seed::LEN]>;
     }
@@ -45,7 +49,7 @@ mod platform {
 mod platform {
     use super::{Box, NetDevice, VirtioMmio};
 
-    pub fn network_devices(_: &[VirtioMmio], _: &mut dyn FnMut(Box<dyn NetDevice>)) {}
+    pub fn network_devices(_: &[VirtioMmio], _: bool, _: &mut dyn FnMut(Box<dyn NetDevice>)) {}
 
     pub fn device_seed(_: &[VirtioMmio]) -> Option<[u8; abi::seed::LEN]> {
         None
@@ -80,7 +84,9 @@ pub fn start(booted: &Booted) {
     pass::init(settings);
 
     let mut names: Vec<(String, IfaceId)> = Vec::new();
-    platform::network_devices(&booted.settings.virtio_mmio, &mut |device| {
+    // A router sends on what came, not what a device made of it.
+    let joins = !config.forwarding;
+    platform::network_devices(&booted.settings.virtio_mmio, joins, &mut |device| {
         let name = text(format_args!("eth{}", names.len()));
         if let Some(Some(iface)) = pass::with(|net| net.add_device(&name, device)) {
             names.push((name, iface));

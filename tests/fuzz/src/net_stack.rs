@@ -74,7 +74,9 @@ pub fn run(octets: &[u8]) {
                     received.append(second).unwrap();
                 }
                 let iface = IfaceId(1 + u16::from(what >> 7));
-                stack.receive(iface, [RxFrame { frame: received, checksum_valid: what & 64 != 0 }], now);
+                let segment_size = (what & 96 == 96).then_some(500);
+                let received = RxFrame { frame: received, checksum_valid: what & 64 != 0, segment_size };
+                stack.receive(iface, [received], now);
             }
             5 => now += Duration::from_millis(u64::from(*len) * u64::from(*len)),
             6 => {

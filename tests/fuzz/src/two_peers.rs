@@ -240,7 +240,7 @@ impl Play {
     fn ethernet(&mut self, peer: usize, ethertype: EtherType, mut octets: Vec<u8>) {
         let repr = ethernet::Repr { dst: SERVER_MAC, src: mac(peer), ethertype };
         repr.emit(&mut ethernet::Packet::new_unchecked(&mut octets[..14]));
-        let received = RxFrame { frame: frame(&octets), checksum_valid: false };
+        let received = RxFrame { frame: frame(&octets), checksum_valid: false, segment_size: None };
         self.stack.receive(ETH0, [received], self.now);
     }
 

@@ -63,7 +63,7 @@ impl Host for Ours {
     fn load(&mut self, octets: &[u8]) {
         let mut frame = Frame::allocate(pool(), 0, RX_BUFFER).expect("memory");
         frame.push_back(octets.len()).expect("room").copy_from_slice(octets);
-        self.loaded.push(RxFrame { frame, checksum_valid: !self.checksums });
+        self.loaded.push(RxFrame { frame, checksum_valid: !self.checksums, segment_size: None });
     }
 
     fn run(&mut self, now_us: u64) {

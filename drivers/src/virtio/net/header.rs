@@ -18,27 +18,32 @@ pub struct RxHeader {
     /// The device vouches for the transport checksum: it has verified it, or it is one that is left to be completed because
     /// the packet never left the machine.
     pub checksum_valid: bool,
+    /// It is several TCP segments over IPv4, each with so many octets of payload.
+    pub segment_size: Option<u16>,
     /// Buffers that the packet is spread over, at least 1.
     pub buffers: u16,
 }
 
 impl RxHeader {
-    /// Reads a header. `None`: it is cut short, describes a packet that the device has put together of several (which nobody
-    /// allowed it to), or speaks of no buffers.
+    /// Reads a header. `None`: it is cut short, describes a packet that the device has put together of several in a way that nobody
+    /// allowed it to, or speaks of no buffers.
     ///
-    /// `mergeable`: the number of buffers counts.
-    pub fn parse(octets: &[u8], mergeable: bool) -> Option<Self> {
-        let [flags, gso_type, ..] = *octets.first_chunk::<LEN_SHORT>()?;
+    /// `mergeable`: the number of buffers counts. `joined`: TCP segments over IPv4 may have been put together.
+    pub fn parse(octets: &[u8], mergeable: bool, joined: bool) -> Option<Self> {
+        let [flags, gso_type, _, _, size @ ..] = *octets.first_chunk::<LEN_SHORT>()?;
+        let size = u16::from_le_bytes([size[0], size[1]]);
         // The other flags are none that this driver negotiates.
-        if gso_type != GSO_NONE {
-            return None;
-        }
+        let segment_size = match gso_type {
+            GSO_NONE => None,
+            GSO_TCPV4 if joined && size > 0 => Some(size),
+            _ => return None,
+        };
         let buffers = match mergeable {
             true => u16::from_le_bytes(*octets.get(LEN_SHORT..)?.first_chunk()?),
             false => 1,
         };
         let checksum_valid = flags & (FLAG_NEEDS_CSUM | FLAG_DATA_VALID) != 0;
-        (buffers > 0).then_some(Self { checksum_valid, buffers })
+        (buffers > 0).then_some(Self { checksum_valid, segment_size, buffers })
     }
 }
 
@@ -70,16 +75,24 @@ mod tests {
             octets[10..].copy_from_slice(&buffers.to_le_bytes());
             octets
         };
-        let parsed = |checksum_valid, buffers| Some(RxHeader { checksum_valid, buffers });
-        assert_eq!(RxHeader::parse(&header(0, 0, 1), true), parsed(false, 1));
-        assert_eq!(RxHeader::parse(&header(FLAG_DATA_VALID, 0, 3), true), parsed(true, 3));
-        assert_eq!(RxHeader::parse(&header(FLAG_NEEDS_CSUM, 0, 3), false), parsed(true, 1));
-        assert_eq!(RxHeader::parse(&header(0, 0, 0), true), None, "no buffers");
-        assert_eq!(RxHeader::parse(&header(0, 1, 1), true), None, "a packet of several");
+        let parsed = |checksum_valid, buffers| Some(RxHeader { checksum_valid, segment_size: None, buffers });
+        assert_eq!(RxHeader::parse(&header(0, 0, 1), true, false), parsed(false, 1));
+        assert_eq!(RxHeader::parse(&header(FLAG_DATA_VALID, 0, 3), true, false), parsed(true, 3));
+        assert_eq!(RxHeader::parse(&header(FLAG_NEEDS_CSUM, 0, 3), false, false), parsed(true, 1));
+        assert_eq!(RxHeader::parse(&header(0, 0, 0), true, false), None, "no buffers");
+        assert_eq!(RxHeader::parse(&header(0, 1, 1), true, false), None, "a packet of several");
+        let mut joined = header(FLAG_NEEDS_CSUM, 1, 2);
+        assert_eq!(RxHeader::parse(&joined, true, true), None, "of nothing");
+        joined[4..6].copy_from_slice(&1448_u16.to_le_bytes());
+        let expected = RxHeader { checksum_valid: true, segment_size: Some(1448), buffers: 2 };
+        assert_eq!(RxHeader::parse(&joined, true, true), Some(expected));
+        assert_eq!(RxHeader::parse(&joined, true, false), None, "not allowed");
+        joined[1] = 4;
+        assert_eq!(RxHeader::parse(&joined, true, true), None, "IPv6");
         let octets = header(0, 0, 1);
-        assert!((0..12).all(|len| RxHeader::parse(&octets[..len], true).is_none()));
-        assert!((0..10).all(|len| RxHeader::parse(&octets[..len], false).is_none()));
-        assert_eq!(RxHeader::parse(&octets[..10], false), parsed(false, 1));
+        assert!((0..12).all(|len| RxHeader::parse(&octets[..len], true, false).is_none()));
+        assert!((0..10).all(|len| RxHeader::parse(&octets[..len], false, false).is_none()));
+        assert_eq!(RxHeader::parse(&octets[..10], false, false), parsed(false, 1));
     }
 
     #[test]

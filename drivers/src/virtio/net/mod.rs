@@ -27,6 +27,7 @@ mod net_feature {
     pub const GUEST_CSUM: u64 = 1 << 1;
     pub const MTU: u64 = 1 << 3;
     pub const MAC: u64 = 1 << 5;
+    pub const GUEST_TSO4: u64 = 1 << 7;
     pub const HOST_TSO4: u64 = 1 << 11;
     pub const MRG_RXBUF: u64 = 1 << 15;
     pub const STATUS: u64 = 1 << 16;
@@ -61,6 +62,8 @@ const QUEUE_SIZE: u16 = 256;
 const ETHERNET_HEADER: usize = 14;
 /// Octets before the payload that are not counted by the MTU: the Ethernet header and one 802.1Q tag.
 const LINK_OCTETS: usize = ETHERNET_HEADER + 4;
+/// Octets of a frame of several segments: as many as an IP packet can have.
+const LONGEST_JOINED: usize = LINK_OCTETS + u16::MAX as usize;
 const MTU_DEFAULT: u16 = 1500;
 /// The least that IPv4 has to carry (RFC 791 § 3.2).
 const MTU_MIN: u16 = 68;
@@ -80,6 +83,8 @@ pub struct VirtioNet {
     /// The header may stand in one piece with the frame.
     any_layout: bool,
     mergeable: bool,
+    /// Received segments may have been put together.
+    joins: bool,
     reports_link: bool,
     offloads: Offloads,
     mac: [u8; 6],
@@ -96,6 +101,7 @@ pub struct VirtioNet {
 struct Partial {
     frame: Frame,
     checksum_valid: bool,
+    segment_size: Option<u16>,
     /// Buffers that are still to come.
     missing: u16,
     /// It is to be dropped when they have.
@@ -103,12 +109,18 @@ struct Partial {
 }
 
 impl VirtioNet {
-    /// Brings a device up; its receive buffers come from `pool`.
+    /// Brings a device up; its receive buffers come from `pool`. `joins`: it may put received TCP segments together
+    /// ([`RxFrame::segment_size`]), which a router must not have.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn new(found: Found, pool: &'static dyn Pool) -> Result<Self, Error> {
-        let mut device = found.acknowledge().negotiate(WANTED)?;
+    pub fn new(found: Found, pool: &'static dyn Pool, joins: bool) -> Result<Self, Error> {
+        const NEEDED: u64 = net_feature::GUEST_TSO4 | net_feature::GUEST_CSUM | net_feature::MRG_RXBUF;
+        let mut device = found.acknowledge();
+        // What is joined has no checksum (§ 5.1.3.1), and would need buffers of 64 KiB if it could not be spread.
+        let joins = joins && device.offers(NEEDED);
+        let wanted = if joins { WANTED | net_feature::GUEST_TSO4 } else { WANTED };
+        let mut device = device.negotiate(wanted)?;
         let queues = device.queue(RX_QUEUE, QUEUE_SIZE, false).and_then(|rx| {
             let tx: Queue<Frame> = device.queue(TX_QUEUE, QUEUE_SIZE, true)?;
             let headers = DmaRegion::allocate(usize::from(tx.size()) * Self::HEADER_SPACING);
@@ -140,6 +152,7 @@ impl VirtioNet {
             header_len,
             any_layout: device.has(feature::VERSION_1) || device.has(feature::ANY_LAYOUT),
             mergeable,
+            joins: joins && device.has(net_feature::GUEST_TSO4),
             reports_link: device.has(net_feature::STATUS),
             offloads: Offloads {
                 tx_checksum: device.has(net_feature::CSUM),
@@ -182,6 +195,10 @@ impl VirtioNet {
         usize::from(self.mtu) + LINK_OCTETS
     }
 
+    fn longest_received(&self, segment_size: Option<u16>) -> usize {
+        if segment_size.is_some() { LONGEST_JOINED } else { self.longest() }
+    }
+
     /// Gives the device as many receive buffers as it has room for and there is memory for.
     fn refill(&mut self) {
         while self.rx.has_room(1) {
@@ -205,13 +222,14 @@ impl VirtioNet {
         let mut partial = match self.partial.take() {
             Some(mut partial) => {
                 partial.missing -= 1;
-                partial.spoilt |= buffer.is_empty() || partial.frame.len() + buffer.len() > self.longest();
+                let longest = self.longest_received(partial.segment_size);
+                partial.spoilt |= buffer.is_empty() || partial.frame.len() + buffer.len() > longest;
                 // One more in the chain only if it is kept: its length has a bound.
                 partial.spoilt = partial.spoilt || partial.frame.append(buffer).is_err();
                 partial
             }
             None => {
-                let Some(header) = RxHeader::parse(buffer.head(), self.mergeable) else {
+                let Some(header) = RxHeader::parse(buffer.head(), self.mergeable, self.joins) else {
                     self.counters.rx_bad_header += 1;
                     return None;
                 };
@@ -221,7 +239,8 @@ impl VirtioNet {
                 }
                 buffer.pull(self.header_len);
                 let missing = header.buffers - 1;
-                Partial { frame: buffer, checksum_valid: header.checksum_valid, missing, spoilt: false }
+                let RxHeader { checksum_valid, segment_size, .. } = header;
+                Partial { frame: buffer, checksum_valid, segment_size, missing, spoilt: false }
             }
         };
         if partial.spoilt {
@@ -232,14 +251,15 @@ impl VirtioNet {
             return None;
         }
         let len = partial.frame.len();
-        if partial.spoilt || len < ETHERNET_HEADER || len > self.longest() {
+        let longest = self.longest_received(partial.segment_size);
+        if partial.spoilt || len < ETHERNET_HEADER || len > longest {
             self.counters.rx_bad_length += 1;
             return None;
         }
         self.counters.rx_frames = self.counters.rx_frames.wrapping_add(1);
         self.counters.rx_octets = self.counters.rx_octets.wrapping_add(len as u64);
         let checksum_valid = partial.checksum_valid && self.offloads.rx_checksum;
-        Some(RxFrame { frame: partial.frame, checksum_valid })
+        Some(RxFrame { frame: partial.frame, checksum_valid, segment_size: partial.segment_size })
     }
 
     /// Whether the device can send this frame at all.
@@ -257,7 +277,7 @@ impl VirtioNet {
                 if !can_cut || size == 0 || usize::from(header_len) >= len || piece > self.longest() {
                     return false;
                 }
-                LINK_OCTETS + usize::from(u16::MAX)
+                LONGEST_JOINED
             }
         };
         (ETHERNET_HEADER..=longest).contains(&len) && checksum_fits

@@ -70,7 +70,7 @@ fn a_device_that_will_not_is_given_up() {
     let pool = FakePool::leak(1000);
     for offer in [Offer { accepts: false, ..Offer::default() }, offer(feature::VERSION_1)] {
         let (device, transport) = Device::new(offer.clone());
-        let error = VirtioNet::new(Found::new(transport).unwrap(), pool).err();
+        let error = VirtioNet::new(Found::new(transport).unwrap(), pool, true).err();
         assert_eq!(error, Some(Error::Features(offer.features)));
         assert_eq!(device.statuses().last(), Some(&(3 | status::FAILED)));
     }
@@ -334,6 +334,38 @@ fn segments_are_left_for_the_device_to_cut() {
         let (_device, mut net, _) = up(offer(feature));
         refused(&mut net, checksum, cut(66, 1448), 4000);
     }
+}
+
+#[test]
+fn segments_that_the_device_put_together_come_in() {
+    let large = |without| Offer { queue_max: 64, ..offer(without) };
+    let (device, mut net, pool) = up(large(0));
+    let joined = packet(66 + 20 * 1448, 1);
+    device.deliver_joined(1, 1448, &joined).unwrap();
+    device.deliver(0, &packet(1514, 2)).unwrap();
+    let received = receive(&mut net, 64);
+    let (first, second) = (&received[0], &received[1]);
+    assert_eq!((octets(&first.frame), first.segment_size, first.checksum_valid), (joined, Some(1448), true));
+    assert_eq!((octets(&second.frame), second.segment_size), (packet(1514, 2), None));
+    drop(received);
+    device.deliver_joined(1, 1448, &packet(18 + 65_536, 1)).unwrap();
+    device.deliver(1, &packet(1519, 1)).unwrap();
+    assert_eq!(receive(&mut net, 64).len(), 0);
+    assert_eq!(net.counters().rx_bad_length, 2);
+    drop(net);
+    assert_eq!(pool.out(), 0);
+
+    // What needs another feature is not asked for without it.
+    for without in [net_feature::GUEST_TSO4, net_feature::GUEST_CSUM, net_feature::MRG_RXBUF] {
+        let (device, mut net, _) = up(large(without));
+        assert_eq!(device.driver_features() & net_feature::GUEST_TSO4, 0);
+        device.deliver_joined(1, 700, &packet(1500, 1)).unwrap();
+        assert_eq!((receive(&mut net, 64).len(), net.counters().rx_bad_header), (0, 1));
+    }
+    let (device, transport) = Device::new(large(0));
+    let net = VirtioNet::new(Found::new(transport).unwrap(), FakePool::leak(1000), false).unwrap();
+    assert_eq!(device.driver_features() & net_feature::GUEST_TSO4, 0, "a router does not want it");
+    drop(net);
 }
 
 #[test]

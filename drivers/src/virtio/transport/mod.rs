@@ -162,6 +162,11 @@ impl Found {
 pub struct Acknowledged(Box<dyn Transport>);
 
 impl Acknowledged {
+    /// Whether the device offers all of these features.
+    pub fn offers(&mut self, features: u64) -> bool {
+        self.0.device_features() & features == features
+    }
+
     /// Agrees upon those of `wanted` that the device offers.
     ///
     /// # Errors

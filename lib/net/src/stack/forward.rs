@@ -27,6 +27,10 @@ impl Stack {
         if !link.unicast || !is_host(header.src) {
             return Err(DropReason::Martian);
         }
+        // What a device put together is not what came, and may be longer than the next link takes: a router does not ask for it.
+        if link.segment_size.is_some() {
+            return Err(DropReason::TooBig);
+        }
         // RFC 3927 § 2.7: link-local addresses stay on their link.
         if header.src.is_link_local() || header.dst.is_link_local() {
             return Err(DropReason::Martian);

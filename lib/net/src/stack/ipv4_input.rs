@@ -133,7 +133,7 @@ impl Stack {
             return Ok(Outcome::Delivered);
         };
         let (frame, header, header_len) = self.read_header(whole)?;
-        let link = LinkInfo { checksum_valid: false, ..received.link };
+        let link = LinkInfo { checksum_valid: false, segment_size: None, ..received.link };
         self.deliver(Received { link, header, header_len, ..received }, frame, now)
     }
 

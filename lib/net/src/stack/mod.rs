@@ -77,7 +77,7 @@ pub struct Settings {
     pub max_flows: usize,
     /// Most of them that their programs have closed (as Linux' `tcp_max_orphans`); never more than half of all.
     pub max_orphans: usize,
-    /// Packets for other hosts are sent on.
+    /// Packets for other hosts are sent on. Devices must not put segments together then ([`frame::RxFrame::segment_size`]).
     pub forwarding: bool,
 }
 

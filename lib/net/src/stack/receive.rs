@@ -30,6 +30,8 @@ pub(super) struct LinkInfo {
     pub(super) own: bool,
     /// The transport's checksum is known to be right.
     pub(super) checksum_valid: bool,
+    /// It is several TCP segments, each with so many octets of payload.
+    pub(super) segment_size: Option<u16>,
 }
 
 impl Stack {
@@ -53,7 +55,8 @@ impl Stack {
     /// than loopback for groups.
     pub(super) fn receive_loopback(&mut self, seen_at: IfaceId, frame: Frame, now: Instant) {
         let len = frame.len();
-        let link = LinkInfo { iface: seen_at, unicast: true, own: true, checksum_valid: true };
+        let link =
+            LinkInfo { iface: seen_at, unicast: true, own: true, checksum_valid: true, segment_size: None };
         let outcome = self.receive_ipv4(link, frame, now);
         self.count_received(IfaceId::LOOPBACK, len, outcome);
     }
@@ -77,7 +80,13 @@ impl Stack {
             return Err(DropReason::Ethernet);
         }
         frame.pull(ethernet::HEADER_LEN);
-        let info = LinkInfo { iface, unicast, own: false, checksum_valid: rx.checksum_valid };
+        let info = LinkInfo {
+            iface,
+            unicast,
+            own: false,
+            checksum_valid: rx.checksum_valid,
+            segment_size: rx.segment_size,
+        };
         if header.ethertype != EtherType::VLAN {
             return self.receive_packet(info, header.ethertype, frame, now);
         }

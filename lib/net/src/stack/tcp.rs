@@ -21,7 +21,7 @@ use crate::stack::interfaces::is_host;
 use crate::stack::ipv4_input::Received;
 use crate::stack::ipv4_output::{Cast, Egress, Offload};
 use crate::stack::orphans::Orphans;
-use crate::stack::receive::Outcome;
+use crate::stack::receive::{LinkInfo, Outcome};
 use crate::stack::{Source, Stack};
 use crate::tcp::{
     Config, Demux, Ecn, Events, Flow, FlowState, FourTuple, Handled, IcmpError, InsertError, IsnGenerator,
@@ -438,7 +438,7 @@ impl Stack {
             // RFC 9293 § 3.9.2.3: no broadcasts.
             return Err(DropReason::NoSocket);
         }
-        let segment = self.read_segment(frame, header_len, header, link.checksum_valid)?;
+        let segment = self.read_segment(frame, header_len, header, &link)?;
         let tuple = FourTuple {
             local: IpAddr::V4(header.dst),
             local_port: segment.repr.dst_port,
@@ -805,12 +805,12 @@ impl Stack {
         frame: Frame,
         header_len: usize,
         header: &ipv4::Repr,
-        checksum_valid: bool,
+        link: &LinkInfo,
     ) -> Result<Segment, DropReason> {
         let mut frame =
             with_head(frame, header_len + MAX_HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
         frame.pull(header_len);
-        if !checksum_valid {
+        if !link.checksum_valid {
             let pseudo = Sum::pseudo_v4(header.src, header.dst, Protocol::TCP, header.payload_len);
             if !add_to_sum(pseudo, &frame, 0, usize::MAX).is_valid() {
                 return Err(DropReason::TcpChecksum);
@@ -821,6 +821,7 @@ impl Stack {
         let tcp_header_len = packet.header_len().max(HEADER_LEN);
         frame.pull(tcp_header_len);
         let ecn = Ecn::from_traffic_class(header.traffic_class);
-        Ok(Segment { ecn, ..Segment::new(repr, (!frame.is_empty()).then_some(frame)) })
+        let size = link.segment_size;
+        Ok(Segment { ecn, size, ..Segment::new(repr, (!frame.is_empty()).then_some(frame)) })
     }
 }

@@ -16,8 +16,8 @@
 //! middleboxes drop such SYNs, so that clients gave it up (browsers have no switch for it any more); and the cookie is one
 //! more thing that a server's clones and updates would have to share. Data on a SYN is left for the peer to send again.
 //!
-//! Urgent data is delivered in line, as RFC 6093 § 6 asks for, and never sent. Not here: more accurate ECN (RFC 9768),
-//! HyStart++ (RFC 9406).
+//! Urgent data is delivered in line, as RFC 6093 § 6 asks for, and never sent. Not here: more accurate ECN (RFC 9768), which only a
+//! congestion control that answers to each mark makes use of, and there is none here; HyStart++ (RFC 9406).
 
 mod ack;
 mod buffers;

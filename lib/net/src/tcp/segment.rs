@@ -16,7 +16,7 @@ pub struct Segment {
     /// The congestion bits of its IP header.
     pub ecn: Ecn,
     /// It is several segments, each with so many octets of the payload, the last perhaps with fewer: for a device to cut
-    /// ([`frame::Segmentation`]). `None`: it is one.
+    /// ([`frame::Segmentation`]), or put together by one ([`frame::RxFrame::segment_size`]). `None`: it is one.
     pub size: Option<u16>,
 }
 

@@ -146,7 +146,7 @@ impl Flow {
 
     /// § 3.10.7.4, check by check. `None`: the segment ended there.
     fn handle_synchronized(&mut self, now: Instant, segment: Segment) -> Option<()> {
-        let Segment { mut repr, mut payload, ecn, .. } = segment;
+        let Segment { mut repr, mut payload, ecn, size } = segment;
         self.strip_expected_syn(&mut repr)?;
         self.check_timestamps(now, &repr)?;
         self.check_sequence(now, &mut repr, &mut payload)?;
@@ -160,7 +160,7 @@ impl Flow {
         self.note_mark(ecn, &repr, payload.is_some());
         self.negotiated.note(now, repr.seq, self.ack.last, &repr.options);
         self.restart_keep_alive(now);
-        self.receive_text(now, &repr, payload)?;
+        self.receive_text(now, &repr, payload, size)?;
         self.check_fin(now);
         Some(())
     }
@@ -298,7 +298,13 @@ impl Flow {
     }
 
     /// Seventh check: the text, as far as it is in the window and new.
-    fn receive_text(&mut self, now: Instant, repr: &Repr, payload: Option<Frame>) -> Option<()> {
+    fn receive_text(
+        &mut self,
+        now: Instant,
+        repr: &Repr,
+        payload: Option<Frame>,
+        size: Option<u16>,
+    ) -> Option<()> {
         let len = payload.as_ref().map_or(0, |payload| payload.len() as u32);
         if !self.state.may_receive() {
             if len > 0 {
@@ -326,7 +332,8 @@ impl Flow {
         }
         if let Some(mut payload) = payload {
             let mut seq = repr.seq;
-            self.rcv_mss = self.rcv_mss.max(len.min(u16::MAX.into()));
+            let each = size.map_or(len, |size| len.min(size.into()));
+            self.rcv_mss = self.rcv_mss.max(each.min(u16::MAX.into()));
             if seq < self.rcv_nxt {
                 let old = self.rcv_nxt.since(seq).min(len);
                 self.received.note_duplicate(seq, seq + old);

@@ -37,6 +37,20 @@ fn a_host_does_not_forward() {
     assert_eq!(net.stacks[1].interface(IfaceId(1)).unwrap().counters().rx_drops(DropReason::NotLocal), 1);
 }
 
+#[test]
+fn what_a_device_put_together_is_not_sent_on() {
+    // It is no packet that came, and longer than the next link takes.
+    let mut net = router(1500);
+    let segment =
+        ipv4_frame(mac(0, 0), mac(1, 0), &header("10.0.0.1", "10.0.1.1", Protocol::TCP), &[0; 3000]);
+    let frame = net.frame(&segment);
+    let joined = frame::RxFrame { frame, checksum_valid: true, segment_size: Some(1440) };
+    net.stacks[1].receive(IfaceId(1), [joined], net.now);
+    net.run(100);
+    assert_eq!(net.stacks[1].interface(IfaceId(1)).unwrap().counters().rx_drops(DropReason::TooBig), 1);
+    assert_eq!(net.sent("tcp", 1), 0);
+}
+
 /// What the router tells host 0 about a datagram to `dst`.
 fn told(net: &mut Net, dst: &str, ttl: u8, len: usize, dont_fragment: bool) -> Option<Repr> {
     let repr = ipv4::Repr { ttl, dont_fragment, ..header("10.0.0.1", dst, Protocol::UDP) };

@@ -156,7 +156,7 @@ impl Net {
                 })
                 .unwrap();
         }
-        RxFrame { frame, checksum_valid: false }
+        RxFrame { frame, checksum_valid: false, segment_size: None }
     }
 
     /// Hands a frame to an interface.

@@ -209,6 +209,29 @@ fn full_segments_leave_as_one_where_a_device_cuts() {
 }
 
 #[test]
+fn segments_that_a_device_put_together_are_acknowledged_as_several() {
+    // RFC 5681 § 4.2: for every second segment at least.
+    let mut t = Script::established(Config { receive_buffer: 60_000, receive_buffer_max: 60_000, ..plain() });
+    for n in 0..16 {
+        inject!(t, ". {}:{}(100) ack 1", 1 + n * 100, 101 + n * 100);
+        expect!(t, ". 1:1(0) ack {}", 101 + n * 100);
+    }
+    inject!(t, ". 1601:4601(3000) ack 1 size 1000");
+    expect!(t, ". 1:1(0) ack 4601");
+    // What it is made of is known: a single one waits for the next.
+    inject!(t, ". 4601:5601(1000) ack 1");
+    t.assert_quiet();
+    inject!(t, ". 5601:6601(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 6601");
+    // Out of order it is a block.
+    inject!(t, ". 7601:9601(2000) ack 1 size 1000");
+    expect!(t, ". 1:1(0) ack 6601");
+    inject!(t, ". 6601:7601(1000) ack 1");
+    expect!(t, ". 1:1(0) ack 9601");
+    t.read(9600);
+}
+
+#[test]
 fn urgent_data_is_delivered_in_line() {
     // RFC 6093 § 4.
     let mut t = Script::established(plain());

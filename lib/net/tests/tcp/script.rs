@@ -356,13 +356,14 @@ impl Script {
         let (seq, rest) = words.next().unwrap().split_once(':').unwrap();
         let seq: i64 = seq.parse().unwrap();
         let len: u32 = rest.split_once('(').unwrap().1.trim_end_matches(')').parse().unwrap();
-        let (mut ack, mut window, mut ecn) = (0_i64, 50_000, Ecn::NotEct);
+        let (mut ack, mut window, mut ecn, mut size) = (0_i64, 50_000, Ecn::NotEct, None);
         while let Some(word) = words.next() {
             let value: i64 = words.next().unwrap().parse().unwrap();
             match word {
                 "ack" => ack = value,
                 "win" => window = value as u16,
                 "ecn" => ecn = Ecn::from_traffic_class(value as u8),
+                "size" => size = Some(value as u16),
                 other => panic!("no such word: {other}"),
             }
         }
@@ -395,7 +396,7 @@ impl Script {
             urgent: 0,
             options: parsed,
         };
-        Segment { ecn, ..Segment::new(repr, (len > 0).then(|| received(self.pool, seq as u32, len))) }
+        Segment { ecn, size, ..Segment::new(repr, (len > 0).then(|| received(self.pool, seq as u32, len))) }
     }
 }
 

@@ -186,7 +186,7 @@ impl Client<'_> {
         while let Some(octets) = self.paths[0].take(now) {
             let mut frame = Frame::allocate(pool(), 0, 1514).context("no memory")?;
             frame.push_back(octets.len()).context("too long")?.copy_from_slice(&octets);
-            burst.push(RxFrame { frame, checksum_valid: false });
+            burst.push(RxFrame { frame, checksum_valid: false, segment_size: None });
         }
         let now = self.now();
         self.stack.receive(self.iface, burst, now);

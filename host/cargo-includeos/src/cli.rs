@@ -348,7 +348,7 @@ fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("package", |arg| arg.short('p'));
     let of_test = |command: clap::Command| {
         with_short(command.mut_arg("publish", |arg| arg.short(None)))
-            .mut_arg("memory", |arg| arg.default_value("256M"))
+            .mut_arg("memory", |arg| arg.default_value("512M"))
             .mut_arg("jobs", |arg| arg.help("Number of jobs at the same time, and of images [default for images: as many as CPUs and memory allow]"))
             .mut_arg("args", |arg| arg.help("Arguments for the test programs: `--test-threads 1`, `--ignored`, `--nocapture`"))
     };

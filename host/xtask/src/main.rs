@@ -14,6 +14,7 @@ mod names;
 mod namespace;
 mod repo;
 mod setup;
+mod suites;
 mod syscalls;
 mod test;
 mod tidy;
@@ -40,6 +41,7 @@ enum Command {
     Bench(bench::Bench),
     Models(models::Models),
     Syscalls(syscalls::Syscalls),
+    Suites(suites::Suites),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Models(command) => command.run(),
         Command::Syscalls(command) => command.run(),
+        Command::Suites(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

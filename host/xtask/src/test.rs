@@ -1,14 +1,14 @@
 //! `cargo xtask test`: passes all tests.
 
-use crate::{models, repo, setup, tidy, ui};
+use crate::{models, repo, setup, suites, tidy, ui};
 use anyhow::{Result, bail};
 use std::fmt;
 use std::path::PathBuf;
 
 /// Run all checks and tests
 ///
-/// Formatting, lints, the checks of `tidy`, the models of loom, then the tests of all crates, those that boot images under QEMU among
-/// them. Installs first what is missing, as `setup` does. A failed step does not keep the next from running.
+/// Formatting, lints, the checks of `tidy`, the models of loom, the tests of all crates, those that boot images under QEMU among
+/// them, then the first tier of `suites`. Installs first what is missing, as `setup` does. A failed step does not keep the next from running.
 #[derive(clap::Args)]
 pub struct Test {}
 
@@ -25,7 +25,7 @@ impl Test {
 }
 
 /// Number of steps of [`run_steps`].
-pub const STEPS: usize = 6;
+pub const STEPS: usize = 7;
 
 /// Runs the steps, for `ci` as well. The sum, to be printed last, counts each check as one test.
 pub fn run_steps(steps: &mut ui::Steps) -> Tally {
@@ -58,6 +58,7 @@ pub fn run_steps(steps: &mut ui::Steps) -> Tally {
     if result.is_none() && tests.failed == 0 {
         tests.failed = 1;
     }
+    tally.count(steps.run("suites", suites::run_first_tier));
     Tally { passed: tally.passed + tests.passed, failed: tally.failed + tests.failed }
 }
 

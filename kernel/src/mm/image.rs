@@ -194,6 +194,12 @@ pub fn areas() -> impl Iterator<Item = (core::ops::Range<u64>, Protection)> {
     })
 }
 
+/// Where in the image's file the page at `address`, the start of one of [`areas`], is.
+pub fn file_offset(address: u64) -> u64 {
+    let segment = segments().find(|s| s.vaddr & !(PAGE_SIZE - 1) <= address && address < s.vaddr + s.memsz);
+    segment.map_or(0, |s| (s.offset + address).saturating_sub(s.vaddr) & !(PAGE_SIZE - 1))
+}
+
 /// Gives ring 3 the program's pages of the image.
 pub(super) fn isolate(tables: &mut PageTables) {
     let data = vdso::data_address();

@@ -21,8 +21,8 @@ use abi::boot_info::PhysRange;
 
 pub use space::{
     Map, MapError, MappedArea, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, area_at_or_above,
-    barrier_on_all_cpus, brk, check_mapped, discard, forget, is_below_stack, isolate, map, page_in, protect,
-    protection_at, remap, residency, set_program, unmap, usage,
+    barrier_on_all_cpus, brk, check_mapped, discard, forget, heap, is_below_stack, isolate, map, page_in,
+    protect, protection_at, remap, residency, set_program, unmap, usage,
 };
 
 use crate::arch::current::paging::{DEVICE_BASE, NoFrame, PAGE_SIZE, PageTables};

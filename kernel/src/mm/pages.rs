@@ -104,3 +104,31 @@ pub fn promise(bytes: usize) -> bool {
 pub fn take_back(bytes: usize) {
     space::take_back_from_files(bytes as u64);
 }
+
+/// Bytes of the kernel's heap that the program has some use of: they are not promised to it again, so that what fills up is its
+/// memory and not the kernel's. Dropping it takes the promise back.
+#[derive(Debug, Default)]
+pub struct Promise(usize);
+
+impl Promise {
+    /// Of nothing.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// Promises as many bytes in all. `false`: so many are not left, and it is as it was.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.0);
+        let granted = more == 0 || promise(more);
+        if granted {
+            self.0 += more;
+        }
+        granted
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        take_back(self.0);
+    }
+}

@@ -371,6 +371,11 @@ pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
 }
 
+/// Where the heap is (brk(2)), in whole pages.
+pub fn heap() -> Range<u64> {
+    with(|space| space.brk.start..space.brk.end.next_multiple_of(PAGE_SIZE))
+}
+
 /// What the address space holds.
 pub fn usage() -> MemoryUsage {
     with(|space| MemoryUsage {

@@ -1,4 +1,5 @@
-//! [`UserBuffers`]: the program's buffers of one read or write, in one piece or in several (readv(2)).
+//! [`UserBuffers`]: the program's buffers of one read or write, in one piece or in several (readv(2)); or, for sendfile(2), what is to be
+//! written, which the kernel has.
 
 use alloc::vec::Vec;
 
@@ -28,6 +29,8 @@ enum Pieces {
     One(u64, usize),
     /// The pieces, the present one, and octets of it that are done.
     Many(Vec<(u64, usize)>, usize, usize),
+    /// Octets that the kernel has, and how many of them are done. Only [`UserBuffers::read`] takes of them.
+    Kernel(Vec<u8>, usize),
 }
 
 impl UserBuffers {
@@ -39,6 +42,11 @@ impl UserBuffers {
         uaccess::check_range(address, len as u64)?;
         let left = len.min(MAX_COUNT);
         Ok(Self { pieces: Pieces::One(address, left), left })
+    }
+
+    /// Octets that the kernel has, to be written.
+    pub fn of_kernel(octets: Vec<u8>) -> Self {
+        Self { left: octets.len(), pieces: Pieces::Kernel(octets, 0) }
     }
 
     /// The buffers of an array of `struct iovec`.
@@ -76,7 +84,7 @@ impl UserBuffers {
         self.left == 0
     }
 
-    /// Address and octets of the front piece. `None`: nothing is left.
+    /// Address and octets of the front piece. `None`: nothing of the program's is left.
     pub fn front(&self) -> Option<(u64, usize)> {
         if self.left == 0 {
             return None;
@@ -86,6 +94,7 @@ impl UserBuffers {
             Pieces::Many(pieces, at, done) => {
                 pieces.get(*at).map(|&(address, len)| (address + *done as u64, len - *done))
             }
+            Pieces::Kernel(..) => None,
         }
     }
 
@@ -111,6 +120,7 @@ impl UserBuffers {
                     }
                 }
             }
+            Pieces::Kernel(_, done) => *done += octets,
         }
     }
 
@@ -120,6 +130,13 @@ impl UserBuffers {
     /// `EFAULT`, if not one octet could be read.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
         let len = to.len();
+        if let Pieces::Kernel(octets, done) = &self.pieces {
+            let from = octets.get(*done..).unwrap_or_default();
+            let len = len.min(from.len());
+            to[..len].copy_from_slice(&from[..len]);
+            self.advance(len);
+            return Ok(len);
+        }
         self.transfer(len, &mut |address, at, len| uaccess::read_some(address, &mut to[at..at + len]))
     }
 

@@ -10,7 +10,7 @@ use crate::files::{attributes, directory, lock, memfd, names, open, stat, transf
 use crate::futex::{robust, waitv};
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
-    signal, socket, thread, time, timer, usage,
+    signal, socket, thread, time, timer, timerfd, usage,
 };
 
 /// How much of a call works.
@@ -127,7 +127,7 @@ syscalls! {
     13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction, full;
     14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask, full;
     15 rt_sigreturn() => signal::rt_sigreturn, full;
-    16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; the console is no terminal yet (ENOTTY)";
+    16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; of terminals' settings, raw mode and the window's size";
     17 pread64(fd, buf, count, offset) => transfer::pread64, full;
     18 pwrite64(fd, buf, count, offset) => transfer::pwrite64, full;
     19 readv(fd, iov, iovcnt) => file::readv, full;
@@ -151,7 +151,7 @@ syscalls! {
     38 setitimer(which, new_value, old_value) => timer::setitimer,
         partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
-    40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, partial "from file to file (EINVAL otherwise)";
+    40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, full;
     41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
     42 connect(sockfd, addr, addrlen) => socket::connect, full;
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
@@ -211,7 +211,7 @@ syscalls! {
     130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
     131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
     132 utime(path, times) => attributes::utime, full;
-    133 mknod(path, mode, dev) => names::mknod, partial "pipes with a name cannot be opened (ENXIO)";
+    133 mknod(path, mode, dev) => names::mknod, full;
     137 statfs(path, buf) => stat::statfs, full;
     138 fstatfs(fd, buf) => stat::fstatfs, full;
     140 getpriority(which, who) => scheduling::getpriority, full;
@@ -276,7 +276,7 @@ syscalls! {
     235 utimes(path, times) => attributes::utimes, full;
     257 openat(dirfd, path, flags, mode) => open::openat, partial "no O_ASYNC; O_DIRECT and O_SYNC change nothing";
     258 mkdirat(dirfd, path, mode) => names::mkdirat, full;
-    259 mknodat(dirfd, path, mode, dev) => names::mknodat, partial "as mknod";
+    259 mknodat(dirfd, path, mode, dev) => names::mknodat, full;
     260 fchownat(dirfd, path, owner, group, flags) => attributes::fchownat, full;
     261 futimesat(dirfd, path, times) => attributes::futimesat, full;
     262 newfstatat(dirfd, path, statbuf, flags) => stat::newfstatat, partial "as fstat";
@@ -293,8 +293,11 @@ syscalls! {
     274 get_robust_list(pid, head_ptr, len_ptr) => robust::get_robust_list, full;
     280 utimensat(dirfd, path, times, flags) => attributes::utimensat, full;
     281 epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait, full;
+    283 timerfd_create(clockid, flags) => timerfd::timerfd_create, full;
     284 eventfd(initval) => eventfd::eventfd, full;
     285 fallocate(fd, mode, offset, len) => attributes::fallocate, partial "as tmpfs: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE";
+    286 timerfd_settime(fd, flags, new_value, old_value) => timerfd::timerfd_settime, full;
+    287 timerfd_gettime(fd, curr_value) => timerfd::timerfd_gettime, full;
     288 accept4(sockfd, addr, addrlen, flags) => socket::accept4, full;
     290 eventfd2(initval, flags) => eventfd::eventfd2, full;
     291 epoll_create1(flags) => epoll::epoll_create1, full;

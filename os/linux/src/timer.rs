@@ -66,9 +66,9 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// Time until a timer runs out and its interval, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Setting {
-    left: u64,
-    interval: u64,
+pub(crate) struct Setting {
+    pub left: u64,
+    pub interval: u64,
 }
 
 /// When a timer that ran out at `deadline` and is started again at `now` runs out next, and how often it would have in
@@ -295,7 +295,7 @@ pub(crate) fn on_forgotten(signal: u8) {
 }
 
 /// Reads two times, the interval first; `part_ns` is what the second word of each counts.
-fn read_setting(at: u64, part_ns: u64) -> core::result::Result<Setting, Errno> {
+pub(crate) fn read_setting(at: u64, part_ns: u64) -> core::result::Result<Setting, Errno> {
     let time = |seconds: i64, parts: i64| {
         let (Ok(seconds), Ok(parts)) = (u64::try_from(seconds), u64::try_from(parts)) else {
             return Err(EINVAL);
@@ -309,7 +309,7 @@ fn read_setting(at: u64, part_ns: u64) -> core::result::Result<Setting, Errno> {
     Ok(Setting { interval: time(words[0], words[1])?, left: time(words[2], words[3])? })
 }
 
-fn write_setting(at: u64, setting: Setting, part_ns: u64) -> core::result::Result<(), Errno> {
+pub(crate) fn write_setting(at: u64, setting: Setting, part_ns: u64) -> core::result::Result<(), Errno> {
     // What is left is rounded up: 0 means that it does not run.
     let [interval, left] = [setting.interval, setting.left].map(|ns| ns.div_ceil(part_ns));
     let per_second = NS / part_ns;

@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use kernel::mm::pages::Promise;
 use linux::buffers::{CopyLock, UserBuffers};
 use linux::errno::{
-    EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, EMSGSIZE, ENOMEM, EOPNOTSUPP, EPIPE, Errno,
+    EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE, Errno,
 };
 use linux::fd::{self, File, Stat};
 use linux::pace::Pace;
@@ -34,10 +35,28 @@ struct Side {
     readiness: Readiness,
 }
 
+/// What was sent at once, or a part of a stream.
+struct Message {
+    octets: Vec<u8>,
+    _memory: Promise,
+}
+
+impl Message {
+    /// Zeroes, so many. `None`: no memory.
+    fn new(len: usize) -> Option<Self> {
+        let (mut octets, mut memory) = (Vec::new(), Promise::none());
+        if !memory.grow(len + MESSAGE_OVERHEAD) || octets.try_reserve_exact(len).is_err() {
+            return None;
+        }
+        octets.resize(len, 0);
+        Some(Self { octets, _memory: memory })
+    }
+}
+
 /// What was sent to a side and not received. A stream's messages are parts of any length.
 #[derive(Default)]
 struct Inbox {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<Message>,
     octets: usize,
     /// Nothing more comes: the other side has said so, or is gone.
     ended: bool,
@@ -55,15 +74,15 @@ impl Inbox {
         self.octets + self.messages.len() * MESSAGE_OVERHEAD
     }
 
-    fn pop(&mut self) -> Option<Vec<u8>> {
+    fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
-        self.octets -= message.len();
+        self.octets -= message.octets.len();
         Some(message)
     }
 
     /// Puts back what was not received.
-    fn put_back(&mut self, message: Vec<u8>) {
-        self.octets += message.len();
+    fn put_back(&mut self, message: Message) {
+        self.octets += message.octets.len();
         self.messages.push_front(message);
     }
 }
@@ -100,7 +119,7 @@ impl UnixSocket {
     }
 
     /// Puts a message into the other side's inbox; `EAGAIN`: there is no room, and the message stays.
-    fn put(&self, message: &mut Option<Vec<u8>>) -> Result<(), Errno> {
+    fn put(&self, message: &mut Option<Message>) -> Result<(), Errno> {
         let limit = self.options.lock().send_buffer as usize;
         let mut inbox = self.others().inbox.lock();
         if inbox.closed && self.pair.kind == Kind::Datagram {
@@ -115,7 +134,7 @@ impl UnixSocket {
         }
         inbox.messages.try_reserve(1).map_err(|_| ENOMEM)?;
         if let Some(message) = message.take() {
-            inbox.octets += message.len();
+            inbox.octets += message.octets.len();
             inbox.messages.push_back(message);
         }
         drop(inbox);
@@ -124,7 +143,7 @@ impl UnixSocket {
     }
 
     /// The next message. `Ok(None)`: the end.
-    fn next(&self) -> Result<Option<Vec<u8>>, Errno> {
+    fn next(&self) -> Result<Option<Message>, Errno> {
         let mut inbox = self.mine().inbox.lock();
         match inbox.pop() {
             Some(message) => Ok(Some(message)),
@@ -146,10 +165,10 @@ impl UnixSocket {
             // Who else receives finds this message or the one behind it, and not both.
             let _receiving = self.mine().receiving.lock();
             let Some(mut message) = self.next()? else { return Ok(None) };
-            let delivered = deliver(&message);
+            let delivered = deliver(&message.octets);
             let done = delivered.as_ref().ok().and_then(|(_, done)| *done);
-            if done.is_none_or(|done| done < message.len()) {
-                message.drain(..done.unwrap_or(0));
+            if done.is_none_or(|done| done < message.octets.len()) {
+                message.octets.drain(..done.unwrap_or(0));
                 self.mine().inbox.lock().put_back(message);
             }
             delivered?
@@ -281,7 +300,7 @@ impl File for UnixSocket {
         let inbox = self.mine().inbox.lock();
         let len = match self.pair.kind {
             Kind::Stream => inbox.octets,
-            _ => inbox.messages.front().map_or(0, Vec::len),
+            _ => inbox.messages.front().map_or(0, |message| message.octets.len()),
         };
         drop(inbox);
         kernel::uaccess::write(arg, len as i32)?;
@@ -353,18 +372,20 @@ impl Socket for UnixSocket {
         let (mut done, mut pace) = (0, Pace::new());
         loop {
             let len = if stream { from.len().min(STEP) } else { from.len() };
-            let mut octets = Vec::new();
-            octets.try_reserve_exact(len).map_err(|_| ENOMEM)?;
-            octets.resize(len, 0);
+            let mut message = match Message::new(len) {
+                Some(message) => message,
+                None if done > 0 => return Ok(done),
+                None => return Err(ENOBUFS),
+            };
             if len > 0 {
-                match from.read(&mut octets) {
-                    Ok(taken) => octets.truncate(taken),
+                match from.read(&mut message.octets) {
+                    Ok(taken) => message.octets.truncate(taken),
                     Err(_) if done > 0 => return Ok(done),
                     Err(fault) => return Err(fault),
                 }
             }
-            let len = octets.len();
-            let mut message = (!stream || len > 0).then_some(octets);
+            let len = message.octets.len();
+            let mut message = (!stream || len > 0).then_some(message);
             let put =
                 self.mine().readiness.block_on(events::OUT, nonblocking, deadline, || self.put(&mut message));
             match put {

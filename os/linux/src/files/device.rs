@@ -6,6 +6,7 @@ use core::any::Any;
 use kernel::random;
 
 use super::open::KEPT;
+use super::opened::Place;
 use super::table_dir::{Row, What};
 use super::{Node, Outcome, mount, pages};
 use crate::buffers::UserBuffers;
@@ -14,6 +15,7 @@ use crate::errno::{EIO, ENOSPC, ENXIO, Result};
 use crate::fd::{Description, File, Stat};
 use crate::file::ALWAYS_READY;
 use crate::pace::Pace;
+use crate::pipe::{self, PipeEnd};
 use crate::readiness::Readiness;
 
 /// /dev.
@@ -36,7 +38,7 @@ pub const ROWS: &[Row] = &[
 ///
 /// # Errors
 /// `ENXIO`: there is none.
-pub fn open(number: u64, node: Arc<Node>, flags: i32) -> Outcome<Arc<dyn File>> {
+pub fn open(number: u64, node: Arc<Node>, place: Place, flags: i32) -> Outcome<Arc<dyn File>> {
     let kind = match (number >> 8, number & 0xff) {
         (1, 3) => Kind::Null,
         (1, 5) => Kind::Zero,
@@ -45,7 +47,7 @@ pub fn open(number: u64, node: Arc<Node>, flags: i32) -> Outcome<Arc<dyn File>> 
         (5, 0 | 1) => return Ok(console::open()),
         _ => return Err(ENXIO),
     };
-    Ok(Arc::new(Device { kind, node, flags: flags & KEPT }))
+    Ok(Arc::new(Device { kind, node, place, flags: flags & KEPT }))
 }
 
 /// An open object, for nodes that lead to it (/proc/self/fd).
@@ -55,10 +57,14 @@ pub struct Object(pub Arc<dyn File>);
 ///
 /// # Errors
 /// `ENXIO`: it cannot be opened by a name, as sockets on Linux.
-pub fn reopen(object: &Arc<dyn Any + Send + Sync>) -> Outcome<Arc<dyn File>> {
+pub fn reopen(object: &Arc<dyn Any + Send + Sync>, flags: i32) -> Outcome<Arc<dyn File>> {
     let object = object.downcast_ref::<Object>().ok_or(ENXIO)?;
     let any: &dyn Any = &*object.0;
-    if any.is::<console::Console>() { Ok(console::open()) } else { Err(ENXIO) }
+    match any.downcast_ref::<PipeEnd>() {
+        Some(end) => pipe::open(end.pipe().clone(), None, flags),
+        None if any.is::<console::Console>() => Ok(console::open()),
+        None => Err(ENXIO),
+    }
 }
 
 /// Whether it is /dev/zero, of which a mapping is anonymous memory.
@@ -77,6 +83,7 @@ enum Kind {
 struct Device {
     kind: Kind,
     node: Arc<Node>,
+    place: Place,
     flags: i32,
 }
 
@@ -152,5 +159,9 @@ impl File for Device {
 
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
     }
 }

@@ -34,8 +34,7 @@ impl Mapped {
 
     /// Its path, with a note if it has none any more.
     pub fn path(&self) -> Vec<u8> {
-        let any: &dyn Any = &*self.file;
-        any.downcast_ref::<OpenFile>().map(|file| file.place().path(&self.node)).unwrap_or_default()
+        self.file.place().map(|place| place.path(&self.node)).unwrap_or_default()
     }
 }
 

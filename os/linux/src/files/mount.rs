@@ -27,6 +27,9 @@ pub struct Mounted {
 
 static MOUNTED: Once<Vec<Mounted>> = Once::new();
 
+/// The directory that /dev/shm covers.
+static UNDER_SHM: Once<Arc<Node>> = Once::new();
+
 /// What is mounted.
 pub fn mounted() -> &'static [Mounted] {
     MOUNTED.get().map(Vec::as_slice).unwrap_or_default()
@@ -53,7 +56,8 @@ pub fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Re
             mounted.push(Mounted { path, root: root_of_it });
         }
     };
-    mount("/dev", table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?);
+    let dev = table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?;
+    mount("/dev", dev.clone());
     mount("/proc", table("proc", PROC_MAGIC, proc::ROWS, now)?);
     mount("/sys", table("sysfs", SYSFS_MAGIC, proc::SYS_ROWS, now)?);
     // Where a tree can be changed, its own /tmp is memory already, and what it has there is seen.
@@ -63,6 +67,11 @@ pub fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Re
         mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?);
     }
     let shm = file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?;
+    // /dev is a table, which has no directory that could be covered.
+    let under = Content::directory(Arc::downgrade(&dev), b"shm");
+    let under = Node::create_virtual(dev.block(), 2, FileType::Directory, 0o755, under, now);
+    let _ = under.mount(&shm);
+    let _ = UNDER_SHM.set(under);
     directory(&root, "/etc", 0o755, now)?;
     etc::make(&root, now)?;
     // A tree is what the image was built with, and stays so, unless the image was made to have it otherwise.

@@ -30,13 +30,13 @@ pub fn mknod(path: u64, mode: u32, device: u64) -> Result {
     mknodat(AT_FDCWD, path, mode, device)
 }
 
-/// mknodat(2): files, and names for what cannot be opened (pipes, sockets, devices).
+/// mknodat(2): files, pipes, and names for what cannot be opened (sockets, devices that are not there).
 pub fn mknodat(dirfd: i32, path: u64, mode: u32, device: u64) -> Result {
     let kind = if mode & 0o170_000 == 0 { Some(FileType::Regular) } else { FileType::from_mode(mode) };
     let (kind, content) = match kind {
         Some(FileType::Regular) => (FileType::Regular, Content::file()),
         Some(kind @ (FileType::CharDevice | FileType::BlockDevice)) => (kind, Content::Device(device)),
-        Some(kind @ (FileType::Fifo | FileType::Socket)) => (kind, Content::Endpoint),
+        Some(kind @ (FileType::Fifo | FileType::Socket)) => (kind, Content::endpoint()),
         Some(FileType::Directory) => return Err(EPERM),
         _ => return Err(EINVAL),
     };

@@ -86,11 +86,6 @@ impl OpenFile {
         }
     }
 
-    /// Where it was found.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// `F_SETFL`: sets or takes away `O_APPEND`.
     pub fn set_flags(&self, flags: i32) {
         let kept = self.flags.load(Ordering::Relaxed) & !O_APPEND;
@@ -135,6 +130,33 @@ impl OpenFile {
     /// Moves the offset by what was read or written.
     pub fn advance(&self, octets: usize) {
         self.offset.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// Octets of it, for the kernel: as many as there are, and up to so many.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn octets(&self, mut offset: u64, most: usize) -> Outcome<Vec<u8>> {
+        let there = self.size().saturating_sub(offset).min(most as u64) as usize;
+        let mut octets = Vec::new();
+        octets.try_reserve_exact(there).map_err(|_| ENOMEM)?;
+        if let Some(text) = &self.text {
+            octets.extend_from_slice(
+                text.get(offset as usize..).unwrap_or_default().get(..there).unwrap_or_default(),
+            );
+            return Ok(octets);
+        }
+        while octets.len() < there
+            && let Some((page, len)) = self.node.read_page(offset)?
+        {
+            let done = octets.len();
+            let len = len.min(there - done);
+            octets.resize(done + len, 0);
+            page.read((offset % PAGE) as usize, &mut octets[done..]);
+            offset += len as u64;
+        }
+        self.node.accessed(now());
+        Ok(octets)
     }
 
     /// pread(2).
@@ -333,6 +355,10 @@ impl File for OpenFile {
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
     }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
+    }
 }
 
 /// A directory, with the position at which its entries are read.
@@ -406,7 +432,7 @@ pub struct OpenPath {
     /// Where it leads.
     pub node: Arc<Node>,
     /// Where it was found.
-    pub place: Place,
+    pub found: Place,
     /// The flags of open(2).
     pub flags: i32,
 }
@@ -446,5 +472,9 @@ impl File for OpenPath {
 
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.found)
     }
 }

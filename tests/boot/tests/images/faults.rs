@@ -23,10 +23,11 @@ const fn fault(
 const SEGMENTATION: u8 = 128 + 11;
 const FLOATING_POINT: u8 = 128 + 8;
 const ILLEGAL: u8 = 128 + 4;
+const BUS: u8 = 128 + 7;
 const ABORTED: u8 = 128 + 6;
 const MAIN: &str = "(thread 1 \"faults\")";
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     fault(
         "null_read",
         SEGMENTATION,
@@ -63,7 +64,13 @@ const FAULTS: [Fault; 12] = [
         &[],
     ),
     fault(
-        "main_stack_overflow",
+        "behind_end",
+        BUS,
+        "program fault: page fault: read of 0x",
+        &["behind the end of the file that is mapped there", MAIN],
+    ),
+    fault(
+        "bare_stack_overflow",
         SEGMENTATION,
         "program fault: page fault: write to 0x",
         &["below the main thread's stack: stack overflow", MAIN],
@@ -93,15 +100,16 @@ fn every_fault_is_reported() {
     }
 }
 
-/// Std's own handler recognises the guard page, on its alternate stack.
+/// Std's own handler recognises the guard page, on its alternate stack; that of the main thread by /proc/self/maps.
 #[test]
-fn a_threads_stack_overflow_is_named_by_std() {
-    let boot = Boot::new(&Image::program("faults")).args(&["thread_stack_overflow"]);
-    everywhere(&boot, ABORTED, |ended| {
-        assert!(ended.programs().contains("thread 'deep'"), "{}", ended.console);
-        assert!(ended.programs().contains("has overflowed its stack"), "{}", ended.console);
-        assert_eq!(ended.kernels(), ["the program ended by signal 6 (SIGABRT)"]);
-    });
+fn a_stack_overflow_is_named_by_std() {
+    for (name, thread) in [("thread_stack_overflow", "deep"), ("main_stack_overflow", "main")] {
+        everywhere(&Boot::new(&Image::program("faults")).args(&[name]), ABORTED, |ended| {
+            assert!(ended.programs().contains(&format!("thread '{thread}'")), "{}", ended.console);
+            assert!(ended.programs().contains("has overflowed its stack"), "{}", ended.console);
+            assert_eq!(ended.kernels(), ["the program ended by signal 6 (SIGABRT)"]);
+        });
+    }
 }
 
 #[test]
@@ -119,7 +127,7 @@ fn the_tool_names_the_function_that_faulted() {
         let stdout = tool::text(&output.stdout);
         assert_eq!(output.status.code(), Some(status.into()), "{name}: {stdout}");
         let function = match name {
-            "main_stack_overflow" => "faults::recurse",
+            "bare_stack_overflow" => "faults::recurse",
             // Wherever in the entry the kernel's stack ended.
             "kernel_stack_overflow" => "includeos_syscall_entry",
             name => &format!("faults::{name}"),

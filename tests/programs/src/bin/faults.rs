@@ -15,7 +15,7 @@ fn main() {
     println!("survived");
 }
 
-const FAULTS: [(&str, fn()); 17] = [
+const FAULTS: [(&str, fn()); 19] = [
     ("null_read", null_read),
     ("null_write", null_write),
     ("unmapped_read", unmapped_read),
@@ -26,7 +26,9 @@ const FAULTS: [(&str, fn()); 17] = [
     ("divide", divide),
     ("invalid", invalid),
     ("non_canonical", non_canonical),
+    ("behind_end", behind_end),
     ("main_stack_overflow", main_stack_overflow),
+    ("bare_stack_overflow", bare_stack_overflow),
     ("thread_stack_overflow", thread_stack_overflow),
     ("kernel_stack_overflow", kernel_stack_overflow),
     ("kernel_read", kernel_read),
@@ -105,6 +107,28 @@ fn non_canonical() {
 #[inline(never)]
 fn main_stack_overflow() {
     println!("{}", recurse(0));
+}
+
+/// Without std's handler, as in a program that is not Rust's.
+#[inline(never)]
+fn bare_stack_overflow() {
+    // SAFETY: the default action ends the program.
+    unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    println!("{}", recurse(0));
+}
+
+/// A file is mapped, and ends before the page.
+#[inline(never)]
+fn behind_end() {
+    let file = std::fs::File::create_new("/tmp/empty").and_then(|_| std::fs::File::open("/tmp/empty"));
+    let fd = file.as_ref().map(std::os::fd::AsRawFd::as_raw_fd).expect("a file can be made");
+    // SAFETY: std's handler would let the fault happen once more; the mapping is new. The fault is what is wanted.
+    let value = unsafe {
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
+        let place = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_SHARED, fd, 0);
+        place.cast::<u8>().read_volatile()
+    };
+    println!("{value}");
 }
 
 #[inline(never)]

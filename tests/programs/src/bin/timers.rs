@@ -28,6 +28,7 @@ fn main() {
     absolute();
     without_a_signal();
     ignored();
+    descriptors();
 }
 
 fn set_interval(which: c_int, first_us: i64, interval_us: i64) {
@@ -296,4 +297,68 @@ fn ignored() {
     println!("ignored, and then not: {}", HANDLED.load(SeqCst) > 0);
     // SAFETY: as above.
     unsafe { libc::sigaction(libc::SIGUSR1, null(), null_mut()) };
+}
+
+/// Timers that are waited for as descriptors.
+fn descriptors() {
+    let create = |clock, flags| {
+        // SAFETY: no pointer is passed.
+        unsafe { libc::timerfd_create(clock, flags) }
+    };
+    let errno = || std::io::Error::last_os_error().raw_os_error();
+    let span = |seconds, nanoseconds| libc::timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let set = |timer, flags, value, interval| {
+        let new = libc::itimerspec { it_interval: interval, it_value: value };
+        let mut old = libc::itimerspec { it_interval: span(7, 7), it_value: span(7, 7) };
+        // SAFETY: both are alive for the call.
+        match unsafe { libc::timerfd_settime(timer, flags, &new, &mut old) } {
+            0 => format!("before {} s, each {} s", old.it_value.tv_sec, old.it_interval.tv_sec),
+            _ => format!("{:?}", errno()),
+        }
+    };
+    let read = move |timer, len: usize| {
+        let mut times = 0u64;
+        // SAFETY: at most 8 octets are asked for.
+        match unsafe { libc::read(timer, (&raw mut times).cast(), len.min(8)) } {
+            8 => format!("{times} times"),
+            other => format!("{other} {:?}", errno()),
+        }
+    };
+    let poll = |timer, ms| {
+        let mut pollfd = libc::pollfd { fd: timer, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one element, alive for the call.
+        unsafe { libc::poll(&mut pollfd, 1, ms) }
+    };
+    println!("no clock: {} {:?}, no flag: {} {:?}", create(99, 0), errno(), create(1, 1), errno());
+    let timer = create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC);
+    println!("not set: {}, too short: {}, poll {}", read(timer, 8), read(timer, 7), poll(timer, 0));
+    println!("{}", set(timer, 0, span(0, 1), span(0, 0)));
+    println!("once: poll {}, {}, {}", poll(timer, 10_000), read(timer, 8), read(timer, 8));
+    println!("{}", set(timer, 0, span(3600, 0), span(100, 0)));
+    println!("{}", set(timer, 0, span(0, 0), span(5, 0)));
+    println!("{}", set(timer, 0, span(0, 2_000_000_000), span(0, 0)));
+    println!("{}", set(timer, 8, span(0, 1), span(0, 0)));
+    println!("{}, {}", set(0, 0, span(1, 0), span(0, 0)), set(-1, 0, span(1, 0), span(0, 0)));
+    // SAFETY: the buffer and its length.
+    println!("write: {} {:?}", unsafe { libc::write(timer, [0u8; 8].as_ptr().cast(), 8) }, errno());
+
+    // What was missed is counted: ten and a half intervals ago.
+    let wall = create(libc::CLOCK_REALTIME, 0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    println!("{}", set(wall, libc::TFD_TIMER_ABSTIME, span(now.as_secs() as i64 - 10_500, 0), span(1000, 0)));
+    println!("missed: {}", read(wall, 8));
+    let mut left = libc::itimerspec { it_interval: span(0, 0), it_value: span(0, 0) };
+    // SAFETY: alive for the call.
+    unsafe { libc::timerfd_gettime(wall, &mut left) };
+    println!("left: {}, each {} s", (1..=500).contains(&left.it_value.tv_sec), left.it_interval.tv_sec);
+
+    // A thread that waits, and another one that lets the timer run.
+    let blocked = create(libc::CLOCK_MONOTONIC, 0);
+    let waiter = std::thread::spawn(move || read(blocked, 8));
+    println!("{}", set(blocked, 0, span(0, 20_000_000), span(0, 0)));
+    println!("waited: {}", waiter.join().expect("no panic"));
+    for timer in [timer, wall, blocked] {
+        // SAFETY: opened above, closed once.
+        unsafe { libc::close(timer) };
+    }
 }

@@ -14,9 +14,10 @@ use cargo_metadata::{Artifact, Message, TargetKind};
 use crate::attach::attach;
 use crate::cli::Selection;
 use crate::kernel_object::{self, write_whole};
+use crate::manifest::Service;
 use crate::project::{Program, Project};
 use crate::rustflags::{self, TARGET};
-use crate::{diagnosis, image, toolchain, tree, ui};
+use crate::{diagnosis, image, link, toolchain, tree, ui};
 
 /// A program as an image.
 #[derive(Clone, Debug)]
@@ -91,7 +92,9 @@ impl<'a> Builder<'a> {
         let mut flags = rustflags::of_user(&project.config, &env, &|| toolchain::cfgs(&mut rustc()))?;
         let linker = rustflags::linker(&flags, toolchain::version(&mut rustc())?.minor);
         let object = kernel_object::place(&project.target_dir.join("includeos"))?;
-        flags.extend(rustflags::of_image(&object, linker, &project.services(selection)?));
+        let command = rustflags::linker_command(&flags, &project.config, &env);
+        let script = link::place(&project.target_dir.join("includeos"), &command)?;
+        flags.extend(rustflags::of_image(&object, &script, linker, &project.services(selection)?));
         Ok(Self { project, selection, profile, rustflags: rustflags::encode(&flags) })
     }
 
@@ -249,6 +252,8 @@ impl<'a> Builder<'a> {
         let manifest = self.project.manifest(&artifact.package_id)?;
         let settings = manifest.settings.to_string();
         let root = self.selection.root.as_ref().or(manifest.root.as_ref());
+        // A program that opens no files has no use for a tree.
+        let root = root.filter(|_| image::holds(&elf, Service::Files));
         let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(root))?;
         let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, &tree)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();

@@ -1,0 +1,486 @@
+//! Which services a linked program uses: who calls the functions of libc that need one.
+//!
+//! That such a function is in a program says nothing: the panic handler of every std program opens files to name the functions of a
+//! backtrace, and libc opens its own. So the calls are followed backwards, from libc's function through the standard library to
+//! whoever began. If that is the program, or anything that is not known to do without, the service is used. What is not
+//! understood counts as a use: then an image is larger than it need be, and never lacks anything.
+//!
+//! Calls are found without decoding instructions: four octets that, taken as a distance from their end, meet a function's first
+//! octet, or the place in the global offset table that holds its address, or that are the address. That others do so by chance happens
+//! once in some billion octets.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use iced_x86::{Decoder, DecoderOptions};
+use object::read::archive::ArchiveFile;
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
+use rustc_demangle::try_demangle;
+
+use crate::manifest::Service;
+
+/// Functions of libc, and the services they need. A name stands for itself and for itself with `64` behind it.
+const NEEDS: &[(&[Service], &[&str])] = &[
+    (
+        &[Service::Files],
+        &[
+            "open",
+            "openat",
+            "creat",
+            "fopen",
+            "freopen",
+            "tmpfile",
+            "mkstemp",
+            "mkostemp",
+            "mkstemps",
+            "mkostemps",
+            "mkdtemp",
+            "shm_open",
+            "shm_unlink",
+            "sem_open",
+            "opendir",
+            "scandir",
+            "ftw",
+            "nftw",
+            "fts_open",
+            "glob",
+            "stat",
+            "lstat",
+            "fstatat",
+            "statx",
+            "__xstat",
+            "__lxstat",
+            "__fxstatat",
+            "access",
+            "faccessat",
+            "euidaccess",
+            "eaccess",
+            "readlink",
+            "readlinkat",
+            "realpath",
+            "canonicalize_file_name",
+            "chdir",
+            "fchdir",
+            "mkdir",
+            "mkdirat",
+            "rmdir",
+            "unlink",
+            "unlinkat",
+            "remove",
+            "rename",
+            "renameat",
+            "renameat2",
+            "link",
+            "linkat",
+            "symlink",
+            "symlinkat",
+            "mknod",
+            "mknodat",
+            "mkfifo",
+            "mkfifoat",
+            "chmod",
+            "fchmod",
+            "fchmodat",
+            "chown",
+            "lchown",
+            "fchown",
+            "fchownat",
+            "utime",
+            "utimes",
+            "lutimes",
+            "futimes",
+            "futimesat",
+            "utimensat",
+            "futimens",
+            "truncate",
+            "ftruncate",
+            "statfs",
+            "fstatfs",
+            "statvfs",
+            "fstatvfs",
+            "umask",
+            "flock",
+            "lockf",
+            "sendfile",
+            "copy_file_range",
+            "fallocate",
+            "posix_fallocate",
+            "sync",
+            "syncfs",
+            "getpwnam",
+            "getpwnam_r",
+            "getpwuid",
+            "getpwuid_r",
+            "getpwent",
+            "getgrnam",
+            "getgrnam_r",
+            "getgrgid",
+            "getgrgid_r",
+            "getservbyname",
+            "getservbyname_r",
+            "getservbyport",
+            "getservbyport_r",
+            "getprotobyname",
+            "getmntent",
+            "setmntent",
+        ],
+    ),
+    // Names of hosts are asked for by way of the network, and /etc says where.
+    (
+        &[Service::Files, Service::Net],
+        &[
+            "getaddrinfo",
+            "getnameinfo",
+            "gethostbyname",
+            "gethostbyname_r",
+            "gethostbyname2",
+            "gethostbyname2_r",
+            "gethostbyaddr",
+            "gethostbyaddr_r",
+            "res_init",
+            "res_query",
+            "res_search",
+        ],
+    ),
+    (&[Service::Pipes], &["pipe", "pipe2", "popen"]),
+    (&[Service::Events], &["epoll_create", "epoll_create1", "eventfd", "select", "pselect"]),
+    (&[Service::Timers], &["timer_create", "setitimer", "getitimer", "alarm", "ualarm"]),
+    (
+        &[Service::Scheduling],
+        &[
+            "sched_setscheduler",
+            "sched_getscheduler",
+            "sched_setparam",
+            "sched_getparam",
+            "sched_get_priority_max",
+            "sched_get_priority_min",
+            "sched_rr_get_interval",
+            "setpriority",
+            "getpriority",
+            "nice",
+            "pthread_setschedparam",
+            "pthread_getschedparam",
+            "pthread_setschedprio",
+            "pthread_attr_setschedpolicy",
+            "pthread_attr_setschedparam",
+            "pthread_attr_setinheritsched",
+            "pthread_mutexattr_setprotocol",
+            "pthread_mutexattr_setprioceiling",
+        ],
+    ),
+];
+
+/// Functions of the standard library that look for files and do without. None of them is generic: the program's code is never
+/// in one.
+const DO_WITHOUT: &[&str] = &[
+    // Names the functions of a backtrace, if the program's file is there.
+    "std::backtrace_rs::",
+    "std::sys::backtrace::_print",
+    // Opens /dev/null in place of a standard descriptor that is closed; none is.
+    "std::rt::lang_start_internal",
+    "std::rt::init",
+    // Asks for a limit of CPUs (cgroups); there is none.
+    "std::thread::available_parallelism",
+    "std::thread::functions::available_parallelism",
+    "std::sys::thread::unix::",
+    "std::sys::pal::unix::thread::",
+    // A name that the kernel knows without files.
+    "std::env::current_exe",
+    "std::sys::paths::unix::current_exe",
+];
+
+/// System calls that are carried out in every image, by whom they may be made without libc's function for it: futex(2),
+/// getrandom(2), gettid(2), getpid(2), sched_yield(2), exit(2), membarrier(2).
+const ALWAYS_THERE: [u32; 7] = [202, 318, 186, 39, 24, 60, 324];
+
+/// The instruction `syscall`.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// The kernel's sections are not the program's.
+const KERNEL_SECTIONS: [&str; 2] = ["ktext", "kvdso"];
+
+/// Services that a linked program uses and does not hold. An empty list if it is no image.
+///
+/// `file_of` finds a file of the linker's (`libc.a`) by its name.
+pub fn services(elf: &[u8], file_of: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Service> {
+    let Ok(file) = object::File::parse(elf) else { return Vec::new() };
+    if !is_image(&file) {
+        return Vec::new();
+    }
+    let Some(program) = Program::read(&file) else { return Service::ALL.map(|(_, service)| service).into() };
+    let held = |service: Service| program.addresses.contains_key(service.symbol());
+    let own = libc_functions(file_of);
+    let mut used = Vec::new();
+    for service in Service::ALL.map(|(_, service)| service) {
+        if !held(service) && (program.is_raw(&own) || program.uses(service, &own)) {
+            used.push(service);
+        }
+    }
+    used
+}
+
+fn is_image(file: &object::File<'_>) -> bool {
+    file.section_by_name("ktext").is_some()
+}
+
+/// The names of libc's functions.
+fn libc_functions(file_of: &dyn Fn(&str) -> Option<PathBuf>) -> HashSet<String> {
+    let mut names = HashSet::new();
+    // Up to glibc 2.33 threads were a library of their own. The compiler's library unwinds.
+    for archive in ["libc.a", "libpthread.a", "libgcc_eh.a", "libgcc.a"].into_iter().filter_map(file_of) {
+        let Ok(octets) = std::fs::read(archive) else { continue };
+        let Ok(archive) = ArchiveFile::parse(&*octets) else { continue };
+        for member in archive.members().filter_map(Result::ok) {
+            let Ok(file) = member.data(&*octets).and_then(|data| Ok(object::File::parse(data)?)) else {
+                continue;
+            };
+            let functions =
+                file.symbols().filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
+            names.extend(functions.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
+        }
+    }
+    names
+}
+
+/// A function, by its first address.
+struct Function<'a> {
+    start: u64,
+    names: Vec<&'a str>,
+}
+
+/// Who a function belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// libc, or what is known to do without services.
+    DoesWithout,
+    /// The standard library: whoever calls it decides.
+    Library,
+    /// The program.
+    Program,
+}
+
+/// A linked program.
+struct Program<'a> {
+    /// In order of their addresses.
+    functions: Vec<Function<'a>>,
+    addresses: HashMap<&'a str, u64>,
+    /// Code, by address.
+    code: Vec<(u64, &'a [u8])>,
+    /// Places of the global offset table, and what they hold.
+    table: HashMap<u64, u64>,
+    /// Addresses that are in data.
+    taken: HashSet<u64>,
+}
+
+impl<'a> Program<'a> {
+    /// `None`: it has no symbols, or its sections cannot be read.
+    fn read(file: &object::File<'a>) -> Option<Self> {
+        let (mut code, mut table, mut taken) = (Vec::new(), HashMap::new(), HashSet::new());
+        for section in file.sections() {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            let name = section.name().ok()?;
+            if !sh_flags.contains(elf::SHF_ALLOC) || KERNEL_SECTIONS.contains(&name) {
+                continue;
+            }
+            let data = section.data().ok()?;
+            if sh_flags.contains(elf::SHF_EXECINSTR) {
+                code.push((section.address(), data));
+                continue;
+            }
+            let words =
+                data.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)));
+            if name.starts_with(".got") {
+                table.extend((section.address()..).step_by(8).zip(words));
+            } else {
+                taken.extend(words);
+            }
+        }
+        let in_code = |address: u64| {
+            code.iter().any(|(start, octets)| (*start..start + octets.len() as u64).contains(&address))
+        };
+        let mut by_address: HashMap<u64, Vec<&'a str>> = HashMap::new();
+        let mut addresses = HashMap::new();
+        for symbol in
+            file.symbols().filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text)
+        {
+            let name = symbol.name().ok()?;
+            if in_code(symbol.address()) {
+                by_address.entry(symbol.address()).or_default().push(name);
+            }
+            addresses.insert(name, symbol.address());
+        }
+        if by_address.is_empty() {
+            return None;
+        }
+        let mut functions: Vec<_> =
+            by_address.into_iter().map(|(start, names)| Function { start, names }).collect();
+        functions.sort_by_key(|function| function.start);
+        Some(Self { functions, addresses, code, table, taken })
+    }
+
+    /// Whether the program calls, by whatever way, a function that needs a service.
+    fn uses(&self, service: Service, libc: &HashSet<String>) -> bool {
+        let needs = NEEDS.iter().filter(|(services, _)| services.contains(&service));
+        let names = needs
+            .flat_map(|(_, names)| names.iter())
+            .flat_map(|name| [(*name).to_owned(), format!("{name}64")]);
+        let start: HashSet<u64> =
+            names.filter_map(|name| self.addresses.get(name.as_str()).copied()).collect();
+        let mut seen = start.clone();
+        let mut next = start;
+        while !next.is_empty() {
+            if next.iter().any(|function| self.taken.contains(function)) {
+                return true;
+            }
+            let mut callers = HashSet::new();
+            for caller in self.callers(&next) {
+                match owner(&self.functions[caller].names, libc) {
+                    Owner::Program => return true,
+                    Owner::Library => {
+                        callers.insert(self.functions[caller].start);
+                    }
+                    Owner::DoesWithout => {}
+                }
+            }
+            next = callers.difference(&seen).copied().collect();
+            seen.extend(&next);
+        }
+        false
+    }
+
+    /// The functions that refer to one of these, by their places in the list.
+    fn callers(&self, targets: &HashSet<u64>) -> HashSet<usize> {
+        let slots = self.table.iter().filter(|(_, held)| targets.contains(held)).map(|(slot, _)| *slot);
+        let places: HashSet<u64> = targets.iter().copied().chain(slots).collect();
+        let (Some(low), Some(high)) = (places.iter().min(), places.iter().max()) else {
+            return HashSet::new();
+        };
+        let hit = |address: u64| (*low..=*high).contains(&address) && places.contains(&address);
+        let mut callers = HashSet::new();
+        self.for_each_word(&mut |at, word| {
+            let behind = at + 4;
+            if hit(behind.wrapping_add_signed(i64::from(word as i32))) || hit(u64::from(word)) {
+                callers.extend(
+                    self.function_at(at).filter(|&index| !targets.contains(&self.functions[index].start)),
+                );
+            }
+        });
+        callers
+    }
+
+    /// Whether the program makes system calls that libc has no function for, or makes them by itself: nobody knows which.
+    fn is_raw(&self, libc: &HashSet<String>) -> bool {
+        let is_program = |index: usize| owner(&self.functions[index].names, libc) == Owner::Program;
+        let instruction = self.code.iter().any(|(start, octets)| {
+            let places = octets.windows(2).enumerate().filter(|(_, pair)| *pair == SYSCALL);
+            let mut places = places.map(|(at, _)| start + at as u64);
+            places.any(|at| {
+                self.function_at(at).is_some_and(|index| is_program(index) && self.has_instruction(index, at))
+            })
+        });
+        let Some(&syscall) = self.addresses.get("syscall") else { return instruction };
+        let slots: Vec<u64> =
+            self.table.iter().filter(|(_, held)| **held == syscall).map(|(slot, _)| *slot).collect();
+        instruction
+            || self.code.iter().any(|(start, octets)| {
+                octets.windows(4).enumerate().any(|(at, word)| {
+                    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                    let at_address = start + at as u64;
+                    let target = (at_address + 4).wrapping_add_signed(i64::from(word as i32));
+                    (target == syscall || slots.contains(&target))
+                        && self.function_at(at_address).is_some_and(is_program)
+                        && !number_before(&octets[..at]).is_some_and(|number| ALWAYS_THERE.contains(&number))
+                })
+            })
+    }
+
+    /// Whether an instruction of a function begins at an address: octets in the middle of one may look like another.
+    fn has_instruction(&self, function: usize, at: u64) -> bool {
+        let start = self.functions[function].start;
+        let Some((base, octets)) =
+            self.code.iter().find(|(base, octets)| (*base..base + octets.len() as u64).contains(&start))
+        else {
+            return false;
+        };
+        let octets = octets.get((start - base) as usize..).unwrap_or_default();
+        let mut decoder = Decoder::with_ip(64, octets, start, DecoderOptions::NONE);
+        while decoder.ip() < at && decoder.can_decode() {
+            let _ = decoder.decode();
+        }
+        decoder.ip() == at
+    }
+
+    /// Hands every four octets of code over, with their address.
+    fn for_each_word(&self, each: &mut dyn FnMut(u64, u32)) {
+        for (start, octets) in &self.code {
+            for (at, word) in octets.windows(4).enumerate() {
+                each(start + at as u64, u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+            }
+        }
+    }
+
+    /// The function that an address is in.
+    fn function_at(&self, address: u64) -> Option<usize> {
+        self.functions.partition_point(|function| function.start <= address).checked_sub(1)
+    }
+}
+
+/// The number of a system call that is about to be made through `syscall(3)`: the constant that was put last into its first argument.
+fn number_before(octets: &[u8]) -> Option<u32> {
+    /// As far as the compiler puts it before the call.
+    const REACH: usize = 64;
+    let near = &octets[octets.len().saturating_sub(REACH)..];
+    // mov edi, number
+    let last = near.windows(5).rev().find(|word| word[0] == 0xbf && word[3..] == [0, 0])?;
+    Some(u32::from_le_bytes([last[1], last[2], last[3], last[4]]))
+}
+
+fn owner(names: &[&str], libc: &HashSet<String>) -> Owner {
+    let demangled = names.iter().find_map(|name| try_demangle(name).ok());
+    let Some(name) = demangled.map(|name| format!("{name:#}")) else {
+        let known = names
+            .iter()
+            .any(|name| libc.contains(*name) || libc.contains(name.split('.').next().unwrap_or(name)));
+        return if known { Owner::DoesWithout } else { Owner::Program };
+    };
+    let path = name.trim_start_matches(['<', '&', '(', '[', '*']).trim_start_matches("mut ");
+    if DO_WITHOUT.iter().any(|start| path.starts_with(start)) {
+        return Owner::DoesWithout;
+    }
+    let is_of = |start: &&str| {
+        path.starts_with(*start) || path.contains(" as ") && path.contains(&format!(" as {start}"))
+    };
+    if ["std::", "core::", "alloc::", "__rustc::"].iter().any(|start| is_of(&start)) {
+        Owner::Library
+    } else {
+        Owner::Program
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_by_name() {
+        let libc = HashSet::from(["open64".to_owned(), "open_path.isra.0".to_owned()]);
+        let owner = |name: &str| owner(&[name], &libc);
+        assert!(owner("open64") == Owner::DoesWithout);
+        assert!(owner("open_path.isra.0") == Owner::DoesWithout);
+        assert!(owner("unixOpen") == Owner::Program);
+        assert!(owner("_ZN3std2fs11OpenOptions5_open17h0123456789abcdefE") == Owner::Library);
+        assert!(owner("_ZN3std3env11current_exe17h0123456789abcdefE") == Owner::DoesWithout);
+        assert!(owner("_ZN5hello4main17h0123456789abcdefE") == Owner::Program);
+        let generic = "_ZN3std3sys9backtrace28__rust_begin_short_backtrace17h0123456789abcdefE";
+        assert!(owner(generic) == Owner::Library, "the program's code may be in it");
+    }
+
+    #[test]
+    fn the_number_is_the_last_constant() {
+        assert_eq!(
+            number_before(&[0xbf, 1, 0, 0, 0, 0xbf, 0xca, 0, 0, 0, 0x31, 0xc0, 0xff, 0x15]),
+            Some(202)
+        );
+        assert_eq!(number_before(&[0x31, 0xff]), None);
+    }
+}

@@ -32,17 +32,20 @@ pub enum Service {
     Timers,
     /// Policies and priorities of threads.
     Scheduling,
+    /// What futex(2) does beyond waiting and waking.
+    Futexes,
 }
 
 impl Service {
     /// All, by the names that a manifest says.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("net", Self::Net),
         ("files", Self::Files),
         ("pipes", Self::Pipes),
         ("events", Self::Events),
         ("timers", Self::Timers),
         ("scheduling", Self::Scheduling),
+        ("futexes", Self::Futexes),
     ];
 
     /// The symbol that has the linker keep it.
@@ -54,6 +57,7 @@ impl Service {
             Self::Events => "includeos_events",
             Self::Timers => "includeos_timers",
             Self::Scheduling => "includeos_scheduling",
+            Self::Futexes => "includeos_futexes",
         }
     }
 }

@@ -5,9 +5,9 @@
 //! whoever began. If that is the program, or anything that is not known to do without, the service is used. What is not
 //! understood counts as a use: then an image is larger than it need be, and never lacks anything.
 //!
-//! Calls are found without decoding instructions: four octets that, taken as a distance from their end, meet a function's first
-//! octet, or the place in the global offset table that holds its address, or that are the address. That others do so by chance happens
-//! once in some billion octets.
+//! Calls are found without decoding instructions, by four octets behind what can be an operation's: taken as a distance from their
+//! end, they meet a function's first octet, or the place in the global offset table that holds its address; or they are the address.
+//! That others do so by chance is rare, and costs no more than space.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -164,17 +164,16 @@ const NEEDS: &[(&[Service], &[&str])] = &[
             "pthread_attr_setschedpolicy",
             "pthread_attr_setschedparam",
             "pthread_attr_setinheritsched",
-            "pthread_mutexattr_setprotocol",
             "pthread_mutexattr_setprioceiling",
         ],
     ),
+    (&[Service::Futexes], &["pthread_mutexattr_setprotocol"]),
 ];
 
 /// Functions of the standard library that look for files and do without. None of them is generic: the program's code is never
 /// in one.
 const DO_WITHOUT: &[&str] = &[
     // Names the functions of a backtrace, if the program's file is there.
-    "std::backtrace_rs::",
     "std::sys::backtrace::_print",
     // Opens /dev/null in place of a standard descriptor that is closed; none is.
     "std::rt::lang_start_internal",
@@ -189,9 +188,18 @@ const DO_WITHOUT: &[&str] = &[
     "std::sys::paths::unix::current_exe",
 ];
 
-/// System calls that are carried out in every image, by whom they may be made without libc's function for it: futex(2),
-/// getrandom(2), gettid(2), getpid(2), sched_yield(2), exit(2), membarrier(2).
-const ALWAYS_THERE: [u32; 7] = [202, 318, 186, 39, 24, 60, 324];
+/// The standard library's own modules of this kind: also what is generic and was made for them.
+const DO_WITHOUT_INSIDE: &[&str] = &[
+    "std::backtrace_rs::",
+    // Opens /dev/urandom where getrandom(2) is missing; it is not.
+    "std::sys::random::",
+];
+
+/// System calls that are carried out in every image, whoever makes them without libc's function for it: getrandom(2), gettid(2),
+/// getpid(2), sched_yield(2), exit(2), membarrier(2).
+const ALWAYS_THERE: [u32; 6] = [318, 186, 39, 24, 60, 324];
+/// futex(2) and futex_waitv(2), for which libc has no functions.
+const FUTEX: [u32; 2] = [202, 449];
 
 /// The instruction `syscall`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -210,13 +218,17 @@ pub fn services(elf: &[u8], file_of: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Se
     let Some(program) = Program::read(&file) else { return Service::ALL.map(|(_, service)| service).into() };
     let held = |service: Service| program.addresses.contains_key(service.symbol());
     let own = libc_functions(file_of);
-    let mut used = Vec::new();
-    for service in Service::ALL.map(|(_, service)| service) {
-        if !held(service) && (program.is_raw(&own) || program.uses(service, &own)) {
-            used.push(service);
-        }
-    }
-    used
+    let raw = program.raw_calls(&own);
+    let is_used = |service: Service| match raw {
+        Raw::Unknown => true,
+        Raw::Futex if service == Service::Futexes => true,
+        _ => program.uses(service, &own),
+    };
+    Service::ALL
+        .map(|(_, service)| service)
+        .into_iter()
+        .filter(|&service| !held(service) && is_used(service))
+        .collect()
 }
 
 fn is_image(file: &object::File<'_>) -> bool {
@@ -257,6 +269,17 @@ enum Owner {
     Library,
     /// The program.
     Program,
+}
+
+/// System calls that a program makes without libc's functions for them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Raw {
+    /// None, but for some that are in every image.
+    None,
+    /// futex(2), perhaps with operations that only a service has.
+    Futex,
+    /// Any.
+    Unknown,
 }
 
 /// A linked program.
@@ -357,41 +380,60 @@ impl<'a> Program<'a> {
         };
         let hit = |address: u64| (*low..=*high).contains(&address) && places.contains(&address);
         let mut callers = HashSet::new();
-        self.for_each_word(&mut |at, word| {
-            let behind = at + 4;
-            if hit(behind.wrapping_add_signed(i64::from(word as i32))) || hit(u64::from(word)) {
-                callers.extend(
-                    self.function_at(at).filter(|&index| !targets.contains(&self.functions[index].start)),
-                );
+        for (start, octets) in &self.code {
+            for (at, word) in octets.windows(4).enumerate() {
+                let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                let address = start + at as u64;
+                let before = &octets[at.saturating_sub(8)..at];
+                let distance = (address + 4).wrapping_add_signed(i64::from(word as i32));
+                if hit(distance) && may_be_distance(before) || hit(u64::from(word)) && may_be_address(before)
+                {
+                    let function = self.function_at(address);
+                    callers.extend(function.filter(|&index| !targets.contains(&self.functions[index].start)));
+                }
             }
-        });
+        }
         callers
     }
 
-    /// Whether the program makes system calls that libc has no function for, or makes them by itself: nobody knows which.
-    fn is_raw(&self, libc: &HashSet<String>) -> bool {
+    /// Which system calls the program makes by itself, or by their numbers.
+    fn raw_calls(&self, libc: &HashSet<String>) -> Raw {
         let is_program = |index: usize| owner(&self.functions[index].names, libc) == Owner::Program;
-        let instruction = self.code.iter().any(|(start, octets)| {
+        // The instruction: which calls those are, nobody knows.
+        for (start, octets) in &self.code {
             let places = octets.windows(2).enumerate().filter(|(_, pair)| *pair == SYSCALL);
             let mut places = places.map(|(at, _)| start + at as u64);
-            places.any(|at| {
+            let is_call = |at| {
                 self.function_at(at).is_some_and(|index| is_program(index) && self.has_instruction(index, at))
-            })
-        });
-        let Some(&syscall) = self.addresses.get("syscall") else { return instruction };
-        let slots: Vec<u64> =
-            self.table.iter().filter(|(_, held)| **held == syscall).map(|(slot, _)| *slot).collect();
-        instruction
-            || self.code.iter().any(|(start, octets)| {
-                octets.windows(4).enumerate().any(|(at, word)| {
-                    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                    let at_address = start + at as u64;
-                    let target = (at_address + 4).wrapping_add_signed(i64::from(word as i32));
-                    (target == syscall || slots.contains(&target))
-                        && self.function_at(at_address).is_some_and(is_program)
-                        && !number_before(&octets[..at]).is_some_and(|number| ALWAYS_THERE.contains(&number))
-                })
-            })
+            };
+            if places.any(is_call) {
+                return Raw::Unknown;
+            }
+        }
+        let Some(&syscall) = self.addresses.get("syscall") else { return Raw::None };
+        if self.taken.contains(&syscall) {
+            return Raw::Unknown;
+        }
+        let slots = self.table.iter().filter(|(_, held)| **held == syscall).map(|(slot, _)| *slot);
+        let targets: Vec<u64> = slots.chain([syscall]).collect();
+        let mut raw = Raw::None;
+        for (start, octets) in &self.code {
+            for (at, word) in octets.windows(4).enumerate() {
+                let distance = i64::from(i32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+                let address = start + at as u64;
+                if !targets.contains(&(address + 4).wrapping_add_signed(distance))
+                    || !self.function_at(address).is_some_and(is_program)
+                {
+                    continue;
+                }
+                match number_before(&octets[..at]) {
+                    Some(number) if ALWAYS_THERE.contains(&number) => {}
+                    Some(number) if FUTEX.contains(&number) => raw = Raw::Futex,
+                    _ => return Raw::Unknown,
+                }
+            }
+        }
+        raw
     }
 
     /// Whether an instruction of a function begins at an address: octets in the middle of one may look like another.
@@ -410,19 +452,25 @@ impl<'a> Program<'a> {
         decoder.ip() == at
     }
 
-    /// Hands every four octets of code over, with their address.
-    fn for_each_word(&self, each: &mut dyn FnMut(u64, u32)) {
-        for (start, octets) in &self.code {
-            for (at, word) in octets.windows(4).enumerate() {
-                each(start + at as u64, u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-            }
-        }
-    }
-
     /// The function that an address is in.
     fn function_at(&self, address: u64) -> Option<usize> {
         self.functions.partition_point(|function| function.start <= address).checked_sub(1)
     }
+}
+
+/// Whether a distance may follow these octets of an instruction: a call, a jump, or an operand relative to it.
+fn may_be_distance(before: &[u8]) -> bool {
+    match *before {
+        [.., 0x0f, 0x80..=0x8f] | [.., 0xe8 | 0xe9] => true,
+        [.., modrm] => modrm & 0xc7 == 5,
+        [] => false,
+    }
+}
+
+/// Whether an address may follow these octets of an instruction: a constant for a register, for the stack, or for memory.
+fn may_be_address(before: &[u8]) -> bool {
+    const MOV_TO_MEMORY: u8 = 0xc7;
+    matches!(before, [.., 0xb8..=0xbf | 0x68]) || before.contains(&MOV_TO_MEMORY)
 }
 
 /// The number of a system call that is about to be made through `syscall(3)`: the constant that was put last into its first argument.
@@ -450,10 +498,12 @@ fn owner(names: &[&str], libc: &HashSet<String>) -> Owner {
     let is_of = |start: &&str| {
         path.starts_with(*start) || path.contains(" as ") && path.contains(&format!(" as {start}"))
     };
-    if ["std::", "core::", "alloc::", "__rustc::"].iter().any(|start| is_of(&start)) {
-        Owner::Library
-    } else {
+    if !["std::", "core::", "alloc::", "__rustc::"].iter().any(|start| is_of(start)) {
         Owner::Program
+    } else if DO_WITHOUT_INSIDE.iter().any(|module| name.contains(module)) {
+        Owner::DoesWithout
+    } else {
+        Owner::Library
     }
 }
 

@@ -29,12 +29,14 @@ pub enum Kind {
     Timers,
     /// Policies and priorities of threads.
     Scheduling,
+    /// What futex(2) does beyond waiting and waking: requeueing, priority inheritance, futex_waitv(2).
+    Futexes,
     /// Sockets, the network stack and its devices.
     Net,
 }
 
 /// How many there are.
-const COUNT: usize = 6;
+const COUNT: usize = 7;
 
 /// A service's record points here.
 pub struct Service {
@@ -62,27 +64,23 @@ pub struct Network {
 pub(crate) fn call(kind: Kind, frame: &mut TrapFrame) -> Result {
     match find(kind) {
         Some(service) => (service.calls)(frame),
-        None => absent(kind, frame),
+        None if kind == Kind::Files => files::absent::call(frame),
+        None => absent(kind),
     }
 }
 
-/// A call of a service that is not in the image.
+/// A call of a service that is not in the image: named once, with the remedy.
 #[inline(never)]
-fn absent(kind: Kind, frame: &mut TrapFrame) -> Result {
+pub(crate) fn absent(kind: Kind) -> Result {
     let (number, what, name, error) = match kind {
-        Kind::Files => return files::absent::call(frame),
+        Kind::Files => (2, "files are", "files", ENOSYS),
         Kind::Pipes => (22, "pipes are", "pipes", ENOSYS),
         Kind::Events => (213, "epoll, eventfd and select are", "events", ENOSYS),
         Kind::Timers => (222, "POSIX timers are", "timers", ENOSYS),
         Kind::Scheduling => (144, "scheduling policies are", "scheduling", ENOSYS),
+        Kind::Futexes => (202, "futex operations but wait and wake are", "futexes", ENOSYS),
         Kind::Net => (41, "the network is", "net", EAFNOSUPPORT),
     };
-    name_absent(number, what, name);
-    Err(error)
-}
-
-/// Names a missing service once, with the remedy.
-pub(crate) fn name_absent(number: u64, what: &str, name: &str) {
     name_once(
         number,
         format_args!(
@@ -90,6 +88,7 @@ pub(crate) fn name_absent(number: u64, what: &str, name: &str) {
              [package.metadata.includeos]"
         ),
     );
+    Err(error)
 }
 
 /// The services that this image holds. They are found once, before the program runs: the records lie among the program's
@@ -146,6 +145,12 @@ mod own {
         start: |_| crate::timer::start(),
         network: None,
     };
+    pub static FUTEXES: Service = Service {
+        kind: Kind::Futexes,
+        calls: table::call_of::<{ Kind::Futexes as u8 }>,
+        start: |_| crate::futex::operations::start(),
+        network: None,
+    };
     pub static SCHEDULING: Service = Service {
         kind: Kind::Scheduling,
         calls: table::call_of::<{ Kind::Scheduling as u8 }>,
@@ -168,6 +173,7 @@ mod records {
     record!("includeos_events", super::own::EVENTS);
     record!("includeos_timers", super::own::TIMERS);
     record!("includeos_scheduling", super::own::SCHEDULING);
+    record!("includeos_futexes", super::own::FUTEXES);
 
     // Weak: without a service there is no such section, and both are 0.
     core::arch::global_asm!(".weak __start_inc_services", ".weak __stop_inc_services");

@@ -101,6 +101,7 @@ macro_rules! syscalls {
     (@owner scheduling::sched_setaffinity) => { None };
     (@owner scheduling::sched_yield) => { None };
     (@owner scheduling::$handler:ident) => { Some(Kind::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Kind::Futexes) };
     (@owner socket::$handler:ident) => { Some(Kind::Net) };
     (@owner $family:ident::$handler:ident) => { None };
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {

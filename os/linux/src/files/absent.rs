@@ -7,7 +7,7 @@ use kernel::arch::current::vectors::TrapFrame;
 use kernel::uaccess;
 
 use super::{AT_EMPTY_PATH, read_path, stat};
-use crate::errno::{EINVAL, ENOENT, ENOSYS, ENOTDIR, ERANGE, ESPIPE, Result};
+use crate::errno::{EINVAL, ENOENT, ENOTDIR, ERANGE, ESPIPE, Result};
 use crate::{fd, service, start, table};
 
 /// What readlink(2) of the program's own file starts with, if that has no absolute path.
@@ -40,8 +40,8 @@ pub fn call(frame: &TrapFrame) -> Result {
         }
         READLINK => readlink(first, second, third as i32),
         READLINKAT => readlink(second, third, fourth as i32),
-        OPEN => open(number, first, second as i32),
-        OPENAT => open(number, second, third as i32),
+        OPEN => open(first, second as i32),
+        OPENAT => open(second, third as i32),
         // stat, lstat, access, statfs, and those of the calls above that name a path; faccessat, faccessat2.
         4 | 6 | 21 | 137 | NEWFSTATAT | STATX | 269 | 439 => {
             missing(if number < 256 { first } else { second })
@@ -52,15 +52,8 @@ pub fn call(frame: &TrapFrame) -> Result {
         74 | 75 | 77 | 306 => fd::get(first as i32).and(Err(EINVAL)),
         // fchdir, getdents64.
         81 | 217 => fd::get(first as i32).and(Err(ENOTDIR)),
-        _ => {
-            name(number);
-            Err(ENOSYS)
-        }
+        _ => service::absent(service::Kind::Files),
     }
-}
-
-fn name(number: u64) {
-    service::name_absent(number, "files are", "files");
 }
 
 /// Whether a call is about the descriptor itself.
@@ -74,13 +67,9 @@ fn missing(path: u64) -> Result {
     Err(ENOENT)
 }
 
-fn open(number: u64, path: u64, flags: i32) -> Result {
+fn open(path: u64, flags: i32) -> Result {
     const O_CREAT: i32 = 0o100;
-    if flags & O_CREAT == 0 {
-        return missing(path);
-    }
-    name(number);
-    Err(ENOSYS)
+    if flags & O_CREAT == 0 { missing(path) } else { service::absent(service::Kind::Files) }
 }
 
 /// The program's own file has a name, though it is nowhere.

@@ -198,8 +198,10 @@ const DO_WITHOUT_INSIDE: &[&str] = &[
 /// System calls that are carried out in every image, whoever makes them without libc's function for it: getrandom(2), gettid(2),
 /// getpid(2), sched_yield(2), exit(2), membarrier(2).
 const ALWAYS_THERE: [u32; 6] = [318, 186, 39, 24, 60, 324];
-/// futex(2) and futex_waitv(2), for which libc has no functions.
-const FUTEX: [u32; 2] = [202, 449];
+/// futex(2), for which libc has no function.
+const FUTEX: u32 = 202;
+/// futex_waitv(2).
+const FUTEX_WAITV: u32 = 449;
 
 /// The instruction `syscall`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
@@ -243,7 +245,7 @@ fn libc_functions(file_of: &dyn Fn(&str) -> Option<PathBuf>) -> HashSet<String> 
         let Ok(octets) = std::fs::read(archive) else { continue };
         let Ok(archive) = ArchiveFile::parse(&*octets) else { continue };
         for member in archive.members().filter_map(Result::ok) {
-            let Ok(file) = member.data(&*octets).and_then(|data| Ok(object::File::parse(data)?)) else {
+            let Ok(file) = member.data(&*octets).and_then(object::File::parse) else {
                 continue;
             };
             let functions =
@@ -291,6 +293,8 @@ struct Program<'a> {
     code: Vec<(u64, &'a [u8])>,
     /// Places of the global offset table, and what they hold.
     table: HashMap<u64, u64>,
+    /// Constants and data, by address.
+    data: Vec<(u64, &'a [u8])>,
     /// Addresses that are in data.
     taken: HashSet<u64>,
 }
@@ -298,7 +302,8 @@ struct Program<'a> {
 impl<'a> Program<'a> {
     /// `None`: it has no symbols, or its sections cannot be read.
     fn read(file: &object::File<'a>) -> Option<Self> {
-        let (mut code, mut table, mut taken) = (Vec::new(), HashMap::new(), HashSet::new());
+        let (mut code, mut constants) = (Vec::new(), Vec::new());
+        let (mut table, mut taken) = (HashMap::new(), HashSet::new());
         for section in file.sections() {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
             let name = section.name().ok()?;
@@ -310,6 +315,7 @@ impl<'a> Program<'a> {
                 code.push((section.address(), data));
                 continue;
             }
+            constants.push((section.address(), data));
             let words =
                 data.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)));
             if name.starts_with(".got") {
@@ -338,7 +344,7 @@ impl<'a> Program<'a> {
         let mut functions: Vec<_> =
             by_address.into_iter().map(|(start, names)| Function { start, names }).collect();
         functions.sort_by_key(|function| function.start);
-        Some(Self { functions, addresses, code, table, taken })
+        Some(Self { functions, addresses, code, data: constants, table, taken })
     }
 
     /// Whether the program calls, by whatever way, a function that needs a service.
@@ -388,12 +394,28 @@ impl<'a> Program<'a> {
                 let distance = (address + 4).wrapping_add_signed(i64::from(word as i32));
                 if hit(distance) && may_be_distance(before) || hit(u64::from(word)) && may_be_address(before)
                 {
-                    let function = self.function_at(address);
-                    callers.extend(function.filter(|&index| !targets.contains(&self.functions[index].start)));
+                    callers.extend(self.function_at(address).filter(|&index| {
+                        let function = &self.functions[index];
+                        !targets.contains(&function.start)
+                            && !self.is_start_of_std(function, &octets[..at], address)
+                    }));
                 }
             }
         }
         callers
+    }
+
+    /// Whether a call is the one by which std's start opens /dev/null ([`DO_WITHOUT`]), inlined into `main`. `before` are the
+    /// octets before the call's distance, which is at `at`.
+    fn is_start_of_std(&self, function: &Function<'_>, before: &[u8], at: u64) -> bool {
+        const PATH: &[u8] = b"/dev/null\0";
+        let is_there = |path: u64| {
+            self.data.iter().any(|(start, octets)| {
+                let offset = path.checked_sub(*start).and_then(|offset| usize::try_from(offset).ok());
+                offset.and_then(|offset| octets.get(offset..)).is_some_and(|octets| octets.starts_with(PATH))
+            })
+        };
+        function.names.contains(&"main") && path_before(before, at).is_some_and(is_there)
     }
 
     /// Which system calls the program makes by itself, or by their numbers.
@@ -426,9 +448,10 @@ impl<'a> Program<'a> {
                 {
                     continue;
                 }
-                match number_before(&octets[..at]) {
+                match constant_before(&octets[..at], &MOV_EDI) {
                     Some(number) if ALWAYS_THERE.contains(&number) => {}
-                    Some(number) if FUTEX.contains(&number) => raw = Raw::Futex,
+                    Some(FUTEX) if is_wait_or_wake(&octets[..at]) => {}
+                    Some(FUTEX | FUTEX_WAITV) => raw = Raw::Futex,
                     _ => return Raw::Unknown,
                 }
             }
@@ -473,14 +496,50 @@ fn may_be_address(before: &[u8]) -> bool {
     matches!(before, [.., 0xb8..=0xbf | 0x68]) || before.contains(&MOV_TO_MEMORY)
 }
 
-/// The number of a system call that is about to be made through `syscall(3)`: the constant that was put last into its first argument.
-fn number_before(octets: &[u8]) -> Option<u32> {
-    /// As far as the compiler puts it before the call.
-    const REACH: usize = 64;
-    let near = &octets[octets.len().saturating_sub(REACH)..];
-    // mov edi, number
-    let last = near.windows(5).rev().find(|word| word[0] == 0xbf && word[3..] == [0, 0])?;
-    Some(u32::from_le_bytes([last[1], last[2], last[3], last[4]]))
+/// As far as compilers put an argument before the call.
+const REACH: usize = 64;
+/// `mov edi, constant`: a call's first argument.
+const MOV_EDI: [u8; 1] = [0xbf];
+/// `mov edx, constant`: its third.
+const MOV_EDX: [u8; 1] = [0xba];
+/// `lea rdi, [rip + distance]`.
+const LEA_RDI: [u8; 3] = [0x48, 0x8d, 0x3d];
+
+/// Whether a call of futex(2) that is about to be made is one that is carried out in every image.
+fn is_wait_or_wake(octets: &[u8]) -> bool {
+    /// FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET.
+    const OPERATIONS: [u32; 4] = [0, 1, 9, 10];
+    const PRIVATE: u32 = 128;
+    const CLOCK_REALTIME: u32 = 256;
+    let operation =
+        constant_before(octets, &MOV_EDX).map(|operation| operation & !(PRIVATE | CLOCK_REALTIME));
+    operation.is_some_and(|operation| OPERATIONS.contains(&operation))
+}
+
+/// The constant that an instruction put last into a register, a small one.
+fn constant_before(octets: &[u8], instruction: &[u8]) -> Option<u32> {
+    const MOST: u32 = 0xffff;
+    last_operand(octets, instruction).map(|(_, constant)| constant).filter(|constant| *constant <= MOST)
+}
+
+/// The address that was put last into the first argument of a call whose own operand follows `octets`, at `at`.
+fn path_before(octets: &[u8], at: u64) -> Option<u64> {
+    let absolute = last_operand(octets, &MOV_EDI).map(|(place, address)| (place, u64::from(address)));
+    let relative = last_operand(octets, &LEA_RDI).map(|(place, distance)| {
+        let behind = at - octets.len() as u64 + place as u64 + 4;
+        (place, behind.wrapping_add_signed(i64::from(distance as i32)))
+    });
+    absolute.max(relative).map(|(_, address)| address)
+}
+
+/// Place and value of the four octets behind the last of such instructions.
+fn last_operand(octets: &[u8], instruction: &[u8]) -> Option<(usize, u32)> {
+    let from = octets.len().saturating_sub(REACH);
+    let near = &octets[from..];
+    let is_it = |window: &[u8]| window.starts_with(instruction);
+    let at = near.windows(instruction.len() + 4).rposition(is_it)? + instruction.len();
+    let operand = near.get(at..at + 4)?;
+    Some((from + at, u32::from_le_bytes(operand.try_into().ok()?)))
 }
 
 fn owner(names: &[&str], libc: &HashSet<String>) -> Owner {
@@ -498,7 +557,7 @@ fn owner(names: &[&str], libc: &HashSet<String>) -> Owner {
     let is_of = |start: &&str| {
         path.starts_with(*start) || path.contains(" as ") && path.contains(&format!(" as {start}"))
     };
-    if !["std::", "core::", "alloc::", "__rustc::"].iter().any(|start| is_of(start)) {
+    if !["std::", "core::", "alloc::", "__rustc::"].iter().any(is_of) {
         Owner::Program
     } else if DO_WITHOUT_INSIDE.iter().any(|module| name.contains(module)) {
         Owner::DoesWithout
@@ -526,11 +585,14 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_the_last_constant() {
-        assert_eq!(
-            number_before(&[0xbf, 1, 0, 0, 0, 0xbf, 0xca, 0, 0, 0, 0x31, 0xc0, 0xff, 0x15]),
-            Some(202)
-        );
-        assert_eq!(number_before(&[0x31, 0xff]), None);
+    fn arguments_are_the_last_constants() {
+        let code = [0xbf, 1, 0, 0, 0, 0xba, 0x81, 0, 0, 0, 0xbf, 0xca, 0, 0, 0, 0x31, 0xc0, 0xff, 0x15];
+        assert_eq!(constant_before(&code, &MOV_EDI), Some(FUTEX));
+        assert!(is_wait_or_wake(&code));
+        assert_eq!(constant_before(&[0x31, 0xff], &MOV_EDI), None);
+        // mov edi, 0x107d7d; call ...: the distance is at 0x1006.
+        assert_eq!(path_before(&[0xbf, 0x7d, 0x7d, 0x10, 0, 0xe8], 0x1006), Some(0x10_7d7d));
+        // lea rdi, [rip + 0x10]; call ...
+        assert_eq!(path_before(&[0x48, 0x8d, 0x3d, 0x10, 0, 0, 0, 0xe8], 0x1008), Some(0x1017));
     }
 }

@@ -18,13 +18,15 @@ const END_OF_INPUT: u8 = 0x04;
 
 struct Input {
     octets: VecDeque<u8>,
+    /// The octet that ends it, if one does.
+    end: Option<u8>,
     ended: bool,
     /// The device interrupts. From the first reader on: a program that does not read costs nothing.
     enabled: bool,
 }
 
 static INPUT: SpinLock<Input> =
-    SpinLock::new(Input { octets: VecDeque::new(), ended: false, enabled: false });
+    SpinLock::new(Input { octets: VecDeque::new(), end: Some(END_OF_INPUT), ended: false, enabled: false });
 
 /// Makes `console` the machine's. The first one stays.
 pub fn register(console: &'static dyn Console) {
@@ -47,11 +49,20 @@ impl Input {
     fn drain(&mut self, console: &dyn Console) {
         while self.octets.len() < INPUT_CAPACITY && !self.ended {
             match console.read() {
-                Some(END_OF_INPUT) => self.ended = true,
                 Some(octet) => self.octets.push_back(octet),
                 None => return,
             }
         }
+    }
+
+    /// How many octets can be read: those before the one that ends the input. When that one is next, there will be no more.
+    fn available(&mut self) -> usize {
+        let available = self.octets.iter().position(|octet| self.end == Some(*octet));
+        if available == Some(0) {
+            self.ended = true;
+            self.octets.clear();
+        }
+        available.unwrap_or(self.octets.len())
     }
 
     fn enable(&mut self, console: &dyn Console) {
@@ -73,7 +84,7 @@ pub fn try_read(to: &mut [u8]) -> Option<usize> {
     input.enable(*console);
     // Also what did not fit when its interrupt came.
     input.drain(*console);
-    let count = input.octets.len().min(to.len());
+    let count = input.available().min(to.len());
     for (to, octet) in to.iter_mut().zip(input.octets.drain(..count)) {
         *to = octet;
     }
@@ -86,7 +97,28 @@ pub fn readable() -> bool {
     let mut input = INPUT.lock();
     input.enable(*console);
     input.drain(*console);
-    input.ended || !input.octets.is_empty()
+    input.available() > 0 || input.ended
+}
+
+/// Octets of input that have arrived and can be read.
+pub fn input_len() -> usize {
+    let Some(console) = CONSOLE.get() else { return 0 };
+    let mut input = INPUT.lock();
+    input.drain(*console);
+    input.available()
+}
+
+/// Forgets input that has arrived.
+pub fn discard_input() {
+    let Some(console) = CONSOLE.get() else { return };
+    let mut input = INPUT.lock();
+    input.drain(*console);
+    input.octets.clear();
+}
+
+/// Sets the octet that ends the input when it is next; `None`: none does.
+pub fn set_end_of_input(octet: Option<u8>) {
+    INPUT.lock().end = octet;
 }
 
 static LISTENER: Once<fn()> = Once::new();

@@ -1,16 +1,17 @@
 //! Reports of faults and panics: what happened, registers, backtrace. The host tool names the addresses.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::exit::{STATUS_KERNEL, STATUS_SIGNAL_BASE};
 use abi::report::{Frame, PREFIX};
 
 use crate::arch::current::vectors::TrapFrame;
-use crate::arch::current::{power, uaccess, vectors};
+use crate::arch::current::{percpu, power, uaccess, vectors};
 use crate::console::Writer;
 use crate::exit;
 use crate::mm::{self, Access, PageInError};
-use crate::sched;
+use crate::{sched, time};
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +63,13 @@ fn exception(vector: u64) -> (&'static str, u8) {
     EXCEPTIONS.get(vector as usize).copied().unwrap_or(("interrupt", 11))
 }
 
-/// The signal that Linux makes of an exception.
-pub fn signal_of(vector: u64) -> u8 {
-    exception(vector).1
+/// The signal that Linux makes of a fault with this vector.
+pub fn signal_of(vector: u64, cause: Cause) -> u8 {
+    const SIGBUS: u8 = 7;
+    match cause {
+        Cause::Page { reason: PageInError::BehindEnd | PageInError::NoSpace, .. } => SIGBUS,
+        _ => exception(vector).1,
+    }
 }
 
 struct What<'a>(&'a TrapFrame, Cause);
@@ -91,6 +96,8 @@ impl fmt::Display for What<'_> {
             }
             PageInError::Kernel if mm::kstack::is_guard(address) => "a guard page: kernel stack overflow",
             PageInError::Kernel => "which is not the program's",
+            PageInError::BehindEnd => "behind the end of the file that is mapped there",
+            PageInError::NoSpace => "where a page of a file is to be, and there is no space for it",
         };
         write!(f, ": {access} {address:#018x}, {reason}")
     }
@@ -113,8 +120,7 @@ pub fn program_fault(frame: &TrapFrame, cause: Cause) -> ! {
     let _ = writeln!(out, "\n{PREFIX}program fault: {what} (thread {} \"{name}\")", thread.tid);
     registers(&mut out, frame);
     backtrace(&mut out, frame.rip, frame.rbp, Some(frame.rsp));
-    let (_, signal) = exception(frame.vector);
-    power::exit(STATUS_SIGNAL_BASE + signal)
+    power::exit(STATUS_SIGNAL_BASE + signal_of(frame.vector, cause))
 }
 
 /// Reports a fault of the kernel and ends the image.
@@ -141,6 +147,61 @@ pub fn kernel_panic(info: &core::panic::PanicInfo<'_>) -> ! {
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack, preserves_flags)) };
     backtrace(&mut out, kernel_panic as *const () as u64, rbp, None);
     power::exit(STATUS_KERNEL)
+}
+
+/// How long the report waits for the other CPUs to come from the program, in nanoseconds.
+const ARRIVAL_NS: u64 = 100_000_000;
+
+/// Non-maskable interrupts that have arrived.
+static ARRIVED: AtomicUsize = AtomicUsize::new(0);
+
+/// A CPU has come to the handler of non-maskable interrupts, and stays there.
+pub fn note_arrival() {
+    ARRIVED.fetch_add(1, Ordering::AcqRel);
+}
+
+/// The host sent a non-maskable interrupt, to all CPUs: it wants to know what everybody does. Reports the stacks of all threads and
+/// ends the image; every CPU calls it, the first one reports.
+pub fn at_hosts_wish(frame: &TrapFrame, in_kernel: bool) -> ! {
+    begin();
+    // As they come, they leave their registers where `for_each_stopped` finds them.
+    let end = time::now_ns() + ARRIVAL_NS;
+    while ARRIVED.load(Ordering::Acquire) < sched::cpu_count() as usize && time::now_ns() < end {
+        core::hint::spin_loop();
+    }
+    let mut out = Writer;
+    let _ = writeln!(out, "\n{PREFIX}stopped by the host; what the threads do:");
+    if in_kernel && !percpu::this().current_thread().is_idle() {
+        let _ = writeln!(out, "{PREFIX}the kernel, on CPU {}", percpu::this().id());
+        backtrace(&mut out, frame.rip, frame.rbp, None);
+    }
+    let complete = sched::for_each_stopped(|thread, frame| {
+        let name = thread.name();
+        let _ = write!(out, "{PREFIX}thread {} \"{}\"", thread.tid, text(&name));
+        let _ = match frame.vector {
+            vectors::SYSCALL_VECTOR => writeln!(out, ", in system call {}", frame.error),
+            _ => writeln!(out),
+        };
+        program_backtrace(&mut out, frame);
+    });
+    if !complete {
+        let _ = writeln!(out, "{PREFIX}the table of threads is locked");
+    }
+    power::exit(STATUS_KERNEL)
+}
+
+/// The frames of a thread that is in the kernel or would come back to `frame`. The functions of libc that make system calls have no
+/// frame of their own, so that their caller's address lies at the stack pointer.
+fn program_backtrace(out: &mut Writer, frame: &TrapFrame) {
+    let caller =
+        read_pair(frame.rsp).map(|[address, _]| address).filter(|address| mm::image::is_code(*address));
+    match caller {
+        Some(caller) if frame.vector == vectors::SYSCALL_VECTOR => {
+            let _ = writeln!(out, "{}", Frame { index: 0, address: frame.rip });
+            frames(out, 1, caller, frame.rbp);
+        }
+        _ => frames(out, 0, frame.rip, frame.rbp),
+    }
 }
 
 /// A second fault while a report is written ends the machine.
@@ -173,17 +234,21 @@ fn registers(out: &mut Writer, frame: &TrapFrame) {
 /// Walks frame pointers from `rbp`. Stops where the chain leads nowhere, backwards or out of code.
 ///
 /// A call of what is no code faults before anything is done with the stack: then the caller's address lies at `rsp`.
-fn backtrace(out: &mut Writer, rip: u64, mut rbp: u64, rsp: Option<u64>) {
-    let _ = writeln!(out, "{}", Frame { index: 0, address: rip });
-    let mut first = 1;
+fn backtrace(out: &mut Writer, rip: u64, rbp: u64, rsp: Option<u64>) {
     if !mm::image::is_code(rip)
         && let Some([address, _]) = rsp.and_then(read_pair)
         && mm::image::is_code(address)
     {
-        let _ = writeln!(out, "{}", Frame { index: first, address });
-        first += 1;
+        let _ = writeln!(out, "{}", Frame { index: 0, address: rip });
+        return frames(out, 1, address, rbp);
     }
-    for index in first..MAX_FRAMES {
+    frames(out, 0, rip, rbp);
+}
+
+/// The frame `first`, at `rip`, and those that the chain of frame pointers from `rbp` on leads to.
+fn frames(out: &mut Writer, first: u32, rip: u64, mut rbp: u64) {
+    let _ = writeln!(out, "{}", Frame { index: first, address: rip });
+    for index in first + 1..MAX_FRAMES {
         let Some([next, address]) = read_pair(rbp) else { return };
         if !mm::image::is_code(address) {
             return;

@@ -1,12 +1,12 @@
 //! Starting the CPUs beside the boot CPU (SDM vol. 3 § 10.4.4).
 
 use alloc::boxed::Box;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::current::cpuid::CpuFeatures;
 use crate::arch::current::paging::STARTUP_PAGE;
 use crate::arch::current::percpu::{self, MAX_CPUS, PerCpu};
-use crate::arch::current::{fpu, gdt, isolation, lapic, syscall, trampoline, vectors};
+use crate::arch::current::{fpu, gdt, irq, isolation, lapic, syscall, tlb, trampoline, vectors};
 use crate::machine::cpus;
 use crate::mm::kstack;
 use crate::{log, sched, time};
@@ -42,10 +42,11 @@ pub unsafe fn start(features: &CpuFeatures) {
             break;
         };
         // Leaked: the CPU reads it in its own time, and there is one for each CPU.
+        let startup: &'static Startup = Box::leak(startup);
         // SAFETY: the stack is fresh; no other CPU is being started.
-        unsafe { trampoline::hand_over(Box::leak(startup), stack) };
-        if !bring_up(apic_id, number) {
-            // It waits for a startup interrupt that never comes, and does not touch what was handed over.
+        unsafe { trampoline::hand_over(startup, stack) };
+        if !bring_up(apic_id, number, startup) {
+            // It does not touch any more what was handed over.
             lapic::send_init(apic_id);
             log!(Warn, "the CPU with LAPIC {apic_id} does not start; the others run without it");
         }
@@ -58,6 +59,16 @@ pub(crate) struct Startup {
     cpu: &'static PerCpu,
     interrupt_stacks: [u64; 7],
     features: CpuFeatures,
+    /// It was decided whether the CPU comes or was given up: by whoever sets this.
+    decided: AtomicBool,
+}
+
+impl Startup {
+    /// By the CPU, before others may rely on it, and by who waits for it and does not want to any longer. False: the other one
+    /// was quicker.
+    fn decide(&self) -> bool {
+        !self.decided.swap(true, Ordering::SeqCst)
+    }
 }
 
 /// Data and an idle stack for a CPU. `None`: no memory.
@@ -65,11 +76,12 @@ fn prepare(number: u32, features: &CpuFeatures) -> Option<(Box<Startup>, u64)> {
     let interrupt_stacks = kstack::interrupt_stacks()?;
     let stack = kstack::map(IDLE_STACK_PAGES)?;
     let cpu = Box::leak(Box::new(PerCpu::new(number)));
-    Some((Box::new(Startup { cpu, interrupt_stacks, features: *features }), stack))
+    let decided = AtomicBool::new(false);
+    Some((Box::new(Startup { cpu, interrupt_stacks, features: *features, decided }), stack))
 }
 
 /// Starts a CPU and waits until it runs threads. False: it does not.
-fn bring_up(apic_id: u32, number: u32) -> bool {
+fn bring_up(apic_id: u32, number: u32, startup: &Startup) -> bool {
     let started = || sched::cpu_count() > number;
     lapic::send_init(apic_id);
     for patience in PATIENCE_NS {
@@ -82,7 +94,14 @@ fn bring_up(apic_id: u32, number: u32) -> bool {
             return true;
         }
     }
-    false
+    if startup.decide() {
+        return false;
+    }
+    // It came at the last moment, and is all but there.
+    while !started() {
+        core::hint::spin_loop();
+    }
+    true
 }
 
 /// Where the trampoline arrives, on the CPU's idle stack, with interrupts masked.
@@ -98,8 +117,12 @@ pub(crate) extern "C" fn ap_main(startup: &'static Startup) -> ! {
         syscall::init();
     }
     lapic::init_this_cpu();
+    if !startup.decide() {
+        irq::halt_forever();
+    }
     if sched::init().is_err() {
         crate::exit::refuse(format_args!("too little memory for the idle thread of CPU {} (-m)", cpu.id()));
     }
+    tlb::start_over();
     sched::idle()
 }

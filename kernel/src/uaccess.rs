@@ -51,8 +51,13 @@ fn check(address: u64, len: usize) -> Result<(), Fault> {
 /// [`Fault`]; part of `to` may be filled.
 pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
     check(from, to.len())?;
-    // SAFETY: `to` is the kernel's side; the other was checked to be in the program's half.
-    unsafe { copy(to.as_mut_ptr(), from as *const u8, to.len(), Access::Read) }
+    if read_some(from, to) == to.len() { Ok(()) } else { Err(Fault) }
+}
+
+/// As [`read_bytes`], as far as there is something: returns how many octets were read.
+pub fn read_some(from: u64, to: &mut [u8]) -> usize {
+    // SAFETY: a slice may be written.
+    unsafe { read_raw(from, to.as_mut_ptr(), to.len()) }
 }
 
 /// Copies octets to program memory.
@@ -60,46 +65,50 @@ pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`]; some of the octets may have been written.
 pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Fault> {
-    check(to, from.len())?;
-    // SAFETY: as in `read_bytes`, the other way round.
-    unsafe { copy(to as *mut u8, from.as_ptr(), from.len(), Access::Write) }
+    if write_some(to, from) == from.len() { Ok(()) } else { Err(Fault) }
 }
 
-/// Copies octets from program memory to where others may write, too.
-///
-/// # Errors
-/// As of [`read_bytes`].
+/// As [`write_bytes`], as far as that is possible: returns how many octets were written.
+pub fn write_some(to: u64, from: &[u8]) -> usize {
+    // SAFETY: a slice may be read.
+    unsafe { write_raw(to, from.as_ptr(), from.len()) }
+}
+
+/// Copies octets from program memory to where others may write, too, and returns how many: all, or those before the first that
+/// cannot be read.
 ///
 /// # Safety
 /// `to` is the kernel's memory and may be written, as far as `len`; no reference to it is used meanwhile that says otherwise.
-pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> Result<(), Fault> {
-    check(from, len)?;
+pub(crate) unsafe fn read_raw(from: u64, to: *mut u8, len: usize) -> usize {
+    if check(from, len).is_err() {
+        return 0;
+    }
     // SAFETY: the kernel's side is the caller's promise; the other was checked to be in the program's half.
     unsafe { copy(to, from as *const u8, len, Access::Read) }
 }
 
-/// Copies octets to program memory from where others may write, too.
-///
-/// # Errors
-/// As of [`write_bytes`].
+/// Copies octets to program memory from where others may write, too, and returns how many: all, or those before the first that
+/// cannot be written.
 ///
 /// # Safety
 /// `from` is the kernel's memory, as far as `len`.
-pub(crate) unsafe fn write_raw(to: u64, from: *const u8, len: usize) -> Result<(), Fault> {
-    check(to, len)?;
+pub(crate) unsafe fn write_raw(to: u64, from: *const u8, len: usize) -> usize {
+    if check(to, len).is_err() {
+        return 0;
+    }
     // SAFETY: as in `read_raw`, the other way round.
     unsafe { copy(to as *mut u8, from, len, Access::Write) }
 }
 
-/// Copies, bringing in what is missing on the program's side, which is accessed as `access` says.
+/// Copies, bringing in what is missing on the program's side, which is accessed as `access` says. Returns how many octets.
 ///
 /// # Safety
 /// As [`uaccess::copy`].
 #[inline]
-unsafe fn copy(to: *mut u8, from: *const u8, len: usize, access: Access) -> Result<(), Fault> {
+unsafe fn copy(to: *mut u8, from: *const u8, len: usize, access: Access) -> usize {
     // SAFETY: the caller's promise.
     match unsafe { uaccess::copy(to, from, len) } {
-        0 => Ok(()),
+        0 => len,
         // SAFETY: as above.
         left => unsafe { resume_copy(to, from, len, left, access) },
     }
@@ -111,20 +120,22 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize, access: Access) -> Resu
 /// As [`copy`].
 #[cold]
 #[inline(never)]
-unsafe fn resume_copy(
-    to: *mut u8,
-    from: *const u8,
-    len: usize,
-    mut left: usize,
-    access: Access,
-) -> Result<(), Fault> {
+unsafe fn resume_copy(to: *mut u8, from: *const u8, len: usize, mut left: usize, access: Access) -> usize {
+    // SAFETY: the caller's promise; `done` is less than `len`.
+    let go_on =
+        |done: usize, step| unsafe { uaccess::copy(to.wrapping_add(done), from.wrapping_add(done), step) };
     while left > 0 {
-        page_in_fault(access)?;
+        let fault = percpu::this().uaccess_fault.load(Ordering::Relaxed);
         let done = len - left;
-        // SAFETY: the caller's promise; `done` is less than `len`.
-        left = unsafe { uaccess::copy(to.wrapping_add(done), from.wrapping_add(done), left) };
+        if page_in_fault(access).is_err() {
+            // Several octets are copied at once: those before the page that is not there are still to come.
+            let user = if access == Access::Read { from as u64 } else { to as u64 } + done as u64;
+            let before = (fault & !(PAGE_SIZE - 1)).saturating_sub(user).min(left as u64) as usize;
+            return done + before - go_on(done, before);
+        }
+        left = go_on(done, left);
     }
-    Ok(())
+    len
 }
 
 /// Has `step` touch a range of program memory, again each time that it gives `None` because a page is missing.

@@ -104,6 +104,8 @@ pub mod net_feature {
     pub const MTU: u64 = 1 << 3;
     /// Has an address.
     pub const MAC: u64 = 1 << 5;
+    /// Cuts TCP segments.
+    pub const HOST_TSO4: u64 = 1 << 11;
     /// Spreads packets.
     pub const MRG_RXBUF: u64 = 1 << 15;
     /// Tells of its link.
@@ -125,6 +127,7 @@ impl Default for Offer {
                 | net_feature::GUEST_CSUM
                 | net_feature::MTU
                 | net_feature::MAC
+                | net_feature::HOST_TSO4
                 | net_feature::MRG_RXBUF
                 | net_feature::STATUS
                 | feature::RING_INDIRECT_DESC
@@ -567,7 +570,10 @@ pub fn play(octets: &[u8]) {
     if choice & 128 != 0 {
         offer.features &= !feature::RING_INDIRECT_DESC;
     }
-    let pool = FakePool::leak(64);
+    std::thread_local! {
+        static POOL: &'static FakePool = FakePool::leak(64);
+    }
+    let pool = POOL.with(|pool| *pool);
     let Ok((device, mut net)) = Device::net(offer, pool) else { return };
     let mut burst = Vec::with_capacity(64);
     while let (Some(operation), Some(a), Some(b)) = (next(), next(), next()) {
@@ -620,7 +626,11 @@ pub fn play(octets: &[u8]) {
                 }
                 let checksum = (b & 1 == 0)
                     .then_some(frame::ChecksumOffload { start: u16::from(a), offset: u16::from(b) });
-                let _ = net.transmit(TxFrame { frame, checksum });
+                let segmentation = (b & 2 == 0).then_some(frame::Segmentation {
+                    header_len: u16::from(a),
+                    size: u16::from(b) << (a % 9),
+                });
+                let _ = net.transmit(TxFrame { frame, checksum, segmentation });
             }
             8 => net.flush(),
             9 => {
@@ -652,4 +662,7 @@ pub fn play(octets: &[u8]) {
     }
     let counters = net.counters();
     assert!(counters.bad_index <= 2);
+    drop(burst);
+    drop(net);
+    assert_eq!(pool.out(), 0, "a device that was reset has no buffers");
 }

@@ -7,6 +7,7 @@
 //! and at the next multiple of 4096 the used ring.
 
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{Ordering, fence};
 
 use frame::DmaAddr;
@@ -15,7 +16,7 @@ use kernel::mm::dma::DmaRegion;
 use super::transport::QueueAddresses;
 
 /// Most pieces of memory in a chain.
-pub const MAX_PIECES: usize = 8;
+pub const MAX_PIECES: usize = 16;
 
 const DESCRIPTOR_LEN: usize = 16;
 const DESC_NEXT: u16 = 1;
@@ -90,7 +91,7 @@ pub struct Queue<T> {
     index: u16,
     size: u16,
     features: QueueFeatures,
-    region: DmaRegion,
+    region: ManuallyDrop<DmaRegion>,
     used_offset: usize,
     tables: Option<DmaRegion>,
     /// By head of the chain.
@@ -131,7 +132,7 @@ impl<T> Queue<T> {
             index,
             size,
             features,
-            region,
+            region: ManuallyDrop::new(region),
             used_offset,
             tables,
             records,
@@ -171,6 +172,20 @@ impl<T> Queue<T> {
     /// Chains that the device has, or that wait to come back.
     pub fn outstanding(&self) -> u16 {
         self.outstanding
+    }
+
+    /// Gives the queue's own memory back, and returns what the device had.
+    ///
+    /// # Safety
+    /// The device was reset, and nothing follows but that the queue is dropped.
+    pub unsafe fn take_apart(&mut self) -> impl Iterator<Item = T> + '_ {
+        // SAFETY: it is not used again, nor does the device know of it any more (caller).
+        unsafe { ManuallyDrop::take(&mut self.region).free() };
+        if let Some(tables) = self.tables.take() {
+            // SAFETY: as above.
+            unsafe { tables.free() };
+        }
+        self.records.iter_mut().filter_map(Option::take).map(|record| record.token)
     }
 
     /// What the device did wrong.

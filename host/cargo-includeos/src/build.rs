@@ -1,5 +1,7 @@
 //! Builds a project's programs as images.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{BufReader, IsTerminal};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -7,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use abi::attached::Kind;
+use abi::cmdline::Settings;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::diagnostic::DiagnosticLevel;
-use cargo_metadata::{Artifact, Message, TargetKind};
+use cargo_metadata::{Artifact, Message, PackageId, TargetKind};
 
 use crate::attach::attach;
-use crate::cli::Selection;
+use crate::cli::{Selection, TestTargets};
 use crate::kernel_object::{self, write_whole};
 use crate::manifest::Service;
 use crate::project::{Program, Project};
@@ -48,10 +51,19 @@ impl std::fmt::Display for CargoFailed {
 
 impl std::error::Error for CargoFailed {}
 
+/// A test executable as an image.
+#[derive(Clone, Debug)]
+pub struct TestImage {
+    /// The image.
+    pub image: Image,
+    /// What Cargo says of it.
+    pub artifact: Artifact,
+}
+
 /// Builds all programs that `selection` means.
 pub fn all(selection: &Selection) -> Result<Vec<Image>> {
     let project = Project::load(selection)?;
-    let images = Builder::new(&project, selection)?.build(None)?;
+    let images = Builder::new(&project, selection)?.images(Goal::Programs)?;
     if images.is_empty() {
         bail!("the project has no program to build an image of; remedy: `src/main.rs`, or `--example NAME`");
     }
@@ -62,31 +74,49 @@ pub fn all(selection: &Selection) -> Result<Vec<Image>> {
 pub fn one(selection: &Selection) -> Result<Image> {
     let project = Project::load(selection)?;
     let program = project.program(selection)?;
-    let images = Builder::new(&project, selection)?.build(Some(&program))?;
+    let images = Builder::new(&project, selection)?.images(Goal::Program(&program))?;
     images.into_iter().next().with_context(|| format!("Cargo built no program `{}`", program.name))
+}
+
+/// Builds the tests of `project` that `targets` means, in the order in which Cargo builds them. Each package's folder is in the
+/// images of its tests, where it lies here; its files can be changed, in the image.
+pub fn tests(project: &Project, selection: &Selection, targets: &TestTargets) -> Result<Vec<TestImage>> {
+    let builder = Builder::new(project, selection)?;
+    let built = builder.build(Goal::Tests(targets))?;
+    let mut trees = HashMap::new();
+    let image_of = |artifact: Artifact| {
+        let image = builder.test_image(&artifact, &built.crates, &mut trees)?;
+        Ok(TestImage { image, artifact })
+    };
+    built.executables.into_iter().map(image_of).collect()
+}
+
+/// What is to be built.
+#[derive(Clone, Copy)]
+enum Goal<'a> {
+    /// All programs that the selection means.
+    Programs,
+    /// One program.
+    Program(&'a Program),
+    /// Tests.
+    Tests(&'a TestTargets),
 }
 
 struct Builder<'a> {
     project: &'a Project,
     selection: &'a Selection,
-    profile: &'a str,
     rustflags: String,
 }
 
 /// What Cargo reports of a build.
 #[derive(Default)]
 struct Built {
-    programs: Vec<Artifact>,
+    executables: Vec<Artifact>,
     crates: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
     fn new(project: &'a Project, selection: &'a Selection) -> Result<Self> {
-        let profile = match &selection.profile {
-            Some(profile) => profile,
-            None if selection.release => "release",
-            None => "dev",
-        };
         let rustc = || toolchain::rustc(project.config.text(&["build", "rustc"]));
         let env = |name: &str| std::env::var(name).ok();
         let mut flags = rustflags::of_user(&project.config, &env, &|| toolchain::cfgs(&mut rustc()))?;
@@ -95,23 +125,40 @@ impl<'a> Builder<'a> {
         let command = rustflags::linker_command(&flags, &project.config, &env);
         let script = link::place(&project.target_dir.join("includeos"), &command)?;
         flags.extend(rustflags::of_image(&object, &script, linker, &project.services(selection)?));
-        Ok(Self { project, selection, profile, rustflags: rustflags::encode(&flags) })
+        Ok(Self { project, selection, rustflags: rustflags::encode(&flags) })
     }
 
-    fn build(&self, program: Option<&Program>) -> Result<Vec<Image>> {
-        let mut built = self.cargo_build(program)?;
-        // Cargo does not know the kernel object: with another one it finds everything fresh.
-        let stale = built.programs.iter().filter(|artifact| self.is_stale(artifact)).collect::<Vec<_>>();
-        if !stale.is_empty() {
-            stale.iter().try_for_each(|artifact| self.remove(artifact))?;
-            built = self.cargo_build(program)?;
+    /// The profile: what was asked for, or that of Cargo's command.
+    fn profile(&self, goal: Goal<'_>) -> &'a str {
+        match (&self.selection.profile, goal) {
+            (Some(profile), _) => profile,
+            (None, _) if self.selection.release => "release",
+            (None, Goal::Tests(_)) => "test",
+            (None, _) => "dev",
         }
-        built.programs.iter().map(|artifact| self.make_image(artifact, &built.crates)).collect()
+    }
+
+    /// Builds programs and makes their images.
+    fn images(&self, goal: Goal<'_>) -> Result<Vec<Image>> {
+        let built = self.build(goal)?;
+        built.executables.iter().map(|artifact| self.image(artifact, goal, &built.crates)).collect()
+    }
+
+    /// Has Cargo bring executables up to date with the sources and the kernel object.
+    fn build(&self, goal: Goal<'_>) -> Result<Built> {
+        let built = self.cargo_build(goal)?;
+        // Cargo does not know the kernel object: with another one it finds everything fresh.
+        let stale = built.executables.iter().filter(|artifact| self.is_stale(artifact)).collect::<Vec<_>>();
+        if stale.is_empty() {
+            return Ok(built);
+        }
+        stale.iter().try_for_each(|artifact| self.remove(artifact, goal))?;
+        self.cargo_build(goal)
     }
 
     /// Runs Cargo and returns what it reports.
-    fn cargo_build(&self, program: Option<&Program>) -> Result<Built> {
-        let mut cargo = self.cargo(program)?;
+    fn cargo_build(&self, goal: Goal<'_>) -> Result<Built> {
+        let mut cargo = self.cargo(goal)?;
         if self.selection.verbose {
             ui::status("Using", format!("CARGO_ENCODED_RUSTFLAGS={}", self.rustflags.replace('\x1f', " ")));
             ui::status("Running", format!("{cargo:?}"));
@@ -124,8 +171,8 @@ impl<'a> Builder<'a> {
             match message.context("cannot read what Cargo says")? {
                 Message::CompilerArtifact(artifact) => {
                     built.crates.push(artifact.target.name.replace('-', "_"));
-                    if artifact.executable.is_some() && is_program(&artifact, program) {
-                        built.programs.push(artifact);
+                    if artifact.executable.is_some() && is_meant(&artifact, goal) {
+                        built.executables.push(artifact);
                     }
                 }
                 Message::CompilerMessage(message) => {
@@ -151,28 +198,38 @@ impl<'a> Builder<'a> {
         Ok(built)
     }
 
-    fn cargo(&self, program: Option<&Program>) -> Result<Command> {
+    fn cargo(&self, goal: Goal<'_>) -> Result<Command> {
         let selection = self.selection;
+        let profile = self.profile(goal);
         let mut cargo = toolchain::cargo();
         cargo.env("CARGO_ENCODED_RUSTFLAGS", &self.rustflags).env_remove("RUSTFLAGS");
         cargo.stdin(Stdio::null()).stdout(Stdio::piped());
-        cargo.args(["build", "--target", TARGET, "--profile", self.profile, "--message-format"]);
+        cargo.args(match goal {
+            Goal::Programs | Goal::Program(_) => &["build"][..],
+            Goal::Tests(_) => &["test", "--no-run"],
+        });
+        cargo.args(["--target", TARGET, "--profile", profile, "--message-format"]);
         cargo.arg(if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" });
         cargo.args(selection.config.iter().flat_map(|value| ["--config", value]));
-        if let Some(debug) = self.project.missing_debug(self.profile)? {
-            cargo.args(["--config", &format!("profile.{}.debug={debug:?}", self.profile)]);
+        if let Some(debug) = self.project.missing_debug(profile)? {
+            cargo.args(["--config", &format!("profile.{profile}.debug={debug:?}")]);
         }
-        match (program, &selection.package) {
-            (Some(program), None) => drop(cargo.args(["--package", &program.package])),
+        match (goal, &selection.package) {
+            (Goal::Program(program), None) => drop(cargo.args(["--package", &program.package])),
             (_, Some(package)) => drop(cargo.args(["--package", package])),
-            (None, None) => {}
+            (_, None) => {}
         }
-        match (program, &selection.bin, &selection.example) {
-            (Some(program), ..) if program.is_example => drop(cargo.args(["--example", &program.name])),
-            (Some(program), ..) => drop(cargo.args(["--bin", &program.name])),
-            (None, Some(bin), _) => drop(cargo.args(["--bin", bin])),
-            (None, None, Some(example)) => drop(cargo.args(["--example", example])),
-            (None, None, None) => drop(cargo.arg("--bins")),
+        let (option, name) = match (goal, &selection.bin, &selection.example) {
+            (Goal::Program(program), ..) if program.is_example => ("--example", Some(&program.name)),
+            (Goal::Program(program), ..) => ("--bin", Some(&program.name)),
+            (_, Some(bin), _) => ("--bin", Some(bin)),
+            (_, None, Some(example)) => ("--example", Some(example)),
+            (Goal::Programs, None, None) => ("--bins", None),
+            (Goal::Tests(_), None, None) => ("", None),
+        };
+        cargo.args([option].into_iter().filter(|option| !option.is_empty()).chain(name.map(String::as_str)));
+        if let Goal::Tests(targets) = goal {
+            cargo.args(targets.arguments());
         }
         cargo.args(selection.features.iter().flat_map(|features| ["--features", features]));
         if let Some(path) = &selection.manifest_path {
@@ -205,29 +262,26 @@ impl<'a> Builder<'a> {
     }
 
     /// Removes an executable, so that Cargo links it again. What Cargo looks at is its hard link among the
-    /// intermediate files; where that cannot be found, the whole package is cleaned.
-    fn remove(&self, artifact: &Artifact) -> Result<()> {
+    /// intermediate files, where tests have their only one; where that cannot be found, the whole package is cleaned.
+    fn remove(&self, artifact: &Artifact, goal: Goal<'_>) -> Result<()> {
         let Some(path) = &artifact.executable else { return Ok(()) };
         let inode = fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
         let is_twin = |file: &Path| {
             file.symlink_metadata().is_ok_and(|m| (m.dev(), m.ino()) == (inode.dev(), inode.ino()))
         };
-        let profile = profile_dir(self.profile);
+        let profile = profile_dir(self.profile(goal));
         let folders = self
             .project
             .build_dirs()
             .flat_map(|dir| ["deps", "examples"].map(|folder| dir.join(TARGET).join(profile).join(folder)));
         let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-        let twins: Vec<_> = files
-            .map(|entry| entry.path())
-            .filter(|file| file != path.as_std_path() && is_twin(file))
-            .collect();
+        let twins: Vec<_> = files.map(|entry| entry.path()).filter(|file| is_twin(file)).collect();
         for twin in &twins {
             fs::remove_file(twin).with_context(|| format!("cannot remove {}", twin.display()))?;
         }
         if twins.is_empty() {
             let mut cargo = toolchain::cargo();
-            cargo.args(["clean", "--quiet", "--target", TARGET, "--profile", self.profile]);
+            cargo.args(["clean", "--quiet", "--target", TARGET, "--profile", self.profile(goal)]);
             cargo
                 .args(["--package", &artifact.package_id.repr])
                 .arg("--target-dir")
@@ -240,8 +294,68 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Checks what Cargo linked and lays the image beside the project's other results.
-    fn make_image(&self, artifact: &Artifact, crates: &[String]) -> Result<Image> {
+    /// The image of a program, beside the project's other results.
+    fn image(&self, artifact: &Artifact, goal: Goal<'_>, crates: &[String]) -> Result<Image> {
+        let manifest = self.project.manifest(&artifact.package_id)?;
+        let root = self.selection.root.as_ref().or(manifest.root.as_ref());
+        let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(root))?;
+        let mut path = self.images_dir(goal);
+        if artifact.target.kind.contains(&TargetKind::Example) {
+            path.push("examples");
+        }
+        path.push(&artifact.target.name);
+        self.make_image(artifact, path, &manifest.settings, &tree, crates)
+    }
+
+    /// The image of a test. Several tests of a package have the same tree, which is packed once.
+    fn test_image(
+        &self,
+        artifact: &Artifact,
+        crates: &[String],
+        trees: &mut HashMap<PackageId, Vec<u8>>,
+    ) -> Result<Image> {
+        let manifest = self.project.manifest(&artifact.package_id)?;
+        let folder = self.project.folder(&artifact.package_id)?;
+        let tree = match trees.entry(artifact.package_id.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let root = self.selection.root.as_ref().or(manifest.root.as_ref());
+                let left_out: Vec<_> = self.project.build_dirs().map(Path::to_owned).collect();
+                // `CARGO_TARGET_TMPDIR`.
+                let empty: Vec<_> = left_out.iter().map(|dir| dir.join(TARGET).join("tmp")).collect();
+                let root = root.map(PathBuf::as_path);
+                entry.insert(tree::of_package(root, folder, &left_out, &empty)?)
+            }
+        };
+        let settings = Settings {
+            // The words for the program are not for its tests.
+            args: Vec::new(),
+            root_writable: Some(true),
+            cwd: Some(
+                folder.to_str().context("the package's folder has a name that is not text")?.to_owned(),
+            ),
+            ..manifest.settings
+        };
+        let linked = artifact.executable.as_deref().and_then(|path| path.file_name());
+        let path = self.images_dir(Goal::Tests(&TestTargets::default()));
+        let path = path.join("deps").join(linked.context("Cargo names no executable")?);
+        self.make_image(artifact, path, &settings, tree, crates)
+    }
+
+    /// The folder for images of the goal's profile.
+    fn images_dir(&self, goal: Goal<'_>) -> PathBuf {
+        self.project.target_dir.join("includeos").join(profile_dir(self.profile(goal)))
+    }
+
+    /// Checks what Cargo linked and writes the image with these parts.
+    fn make_image(
+        &self,
+        artifact: &Artifact,
+        path: PathBuf,
+        settings: &Settings,
+        tree: &[u8],
+        crates: &[String],
+    ) -> Result<Image> {
         let linked = artifact.executable.clone().context("Cargo names no executable")?.into_std_path_buf();
         let elf = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
         let note = image::check(&elf).with_context(|| format!("{}", linked.display()))?;
@@ -249,21 +363,13 @@ impl<'a> Builder<'a> {
             bail!("{}: another kernel is linked than this tool's; remedy: `cargo clean`", linked.display());
         }
         let small = image::strip(&elf).with_context(|| format!("{}: cannot strip it", linked.display()))?;
-        let manifest = self.project.manifest(&artifact.package_id)?;
-        let settings = manifest.settings.to_string();
-        let root = self.selection.root.as_ref().or(manifest.root.as_ref());
         // A program that opens no files has no use for a tree.
-        let root = root.filter(|_| image::holds(&elf, Service::Files));
-        let tree = root.map_or(Ok(Vec::new()), |root| tree::of_folder(root))?;
-        let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, &tree)];
+        let tree = if image::holds(&elf, Service::Files) { tree } else { &[] };
+        let settings = settings.to_string();
+        let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, tree)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();
         let small = attach(small, &parts)?;
         let load_end = image::load_end(&small)?;
-        let mut path = self.project.target_dir.join("includeos").join(profile_dir(self.profile));
-        if artifact.target.kind.contains(&TargetKind::Example) {
-            path.push("examples");
-        }
-        path.push(&artifact.target.name);
         if !fs::read(&path).is_ok_and(|there| there == small) {
             write_whole(&path, &small).with_context(|| format!("cannot write {}", path.display()))?;
             let executable = fs::Permissions::from_mode(0o755);
@@ -282,13 +388,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Whether an executable is a program that was asked for. Build scripts have executables, too.
-fn is_program(artifact: &Artifact, program: Option<&Program>) -> bool {
+/// Whether an executable is what was asked for. Build scripts are executables, too, as are the programs that tests use.
+fn is_meant(artifact: &Artifact, goal: Goal<'_>) -> bool {
     let kinds = &artifact.target.kind;
     let is_example = kinds.contains(&TargetKind::Example);
-    match program {
-        Some(program) => artifact.target.name == program.name && is_example == program.is_example,
-        None => is_example || kinds.contains(&TargetKind::Bin),
+    match goal {
+        Goal::Program(program) => artifact.target.name == program.name && is_example == program.is_example,
+        Goal::Programs => is_example || kinds.contains(&TargetKind::Bin),
+        Goal::Tests(_) => artifact.profile.test,
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Command {
     Build(Build),
     /// Build an image and boot it; its exit status is the command's
     Run(Box<Run>),
+    /// Run the project's tests, each test program in an image; reports as `cargo test` does
+    Test(Box<Test>),
     /// Show what an image consists of, by crate and subsystem
     Size(Size),
     /// Check that this machine has what the tool needs
@@ -74,6 +76,88 @@ pub struct Run {
     /// End the image after this many seconds, with status 124
     #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
+}
+
+/// `cargo includeos test`
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Run only tests whose name contains this
+    #[arg(value_name = "TESTNAME")]
+    pub filter: Option<String>,
+    /// What to build and how.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Which tests.
+    #[command(flatten)]
+    pub targets: TestTargets,
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// End an image that runs for longer than these seconds, with the stacks of its threads; its test program has failed
+    #[arg(long, value_name = "SECS", value_parser = parse_seconds)]
+    pub timeout: Option<Duration>,
+    /// Run all test programs, whether or not one fails
+    #[arg(long)]
+    pub no_fail_fast: bool,
+    /// Build the images, but do not boot them
+    #[arg(long)]
+    pub no_run: bool,
+    /// Run the very same test programs as processes of this machine instead, to compare
+    #[arg(long, conflicts_with = "no_run")]
+    pub on_linux: bool,
+}
+
+/// Which tests of the selected packages. As for `cargo test`: without any of these, the default ones.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Build")]
+pub struct TestTargets {
+    /// Test all packages of the workspace
+    #[arg(long)]
+    pub workspace: bool,
+    /// Leave out packages
+    #[arg(long, value_name = "SPEC", requires = "workspace")]
+    pub exclude: Vec<String>,
+    /// Test the library's own tests only
+    #[arg(long)]
+    pub lib: bool,
+    /// Test all programs
+    #[arg(long)]
+    pub bins: bool,
+    /// Test all examples
+    #[arg(long)]
+    pub examples: bool,
+    /// Test this integration test
+    #[arg(long, value_name = "NAME")]
+    pub test: Vec<String>,
+    /// Test everything that is tested by default, but for documentation
+    #[arg(long)]
+    pub tests: bool,
+    /// Test all benchmarks
+    #[arg(long)]
+    pub benches: bool,
+    /// Test everything
+    #[arg(long)]
+    pub all_targets: bool,
+}
+
+impl TestTargets {
+    /// These, as arguments of `cargo test`.
+    pub fn arguments(&self) -> Vec<&str> {
+        let switches = [
+            (self.workspace, "--workspace"),
+            (self.lib, "--lib"),
+            (self.bins, "--bins"),
+            (self.examples, "--examples"),
+            (self.tests, "--tests"),
+            (self.benches, "--benches"),
+            (self.all_targets, "--all-targets"),
+        ];
+        let mut arguments: Vec<_> =
+            switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
+        arguments.extend(self.exclude.iter().flat_map(|spec| ["--exclude", spec]));
+        arguments.extend(self.test.iter().flat_map(|name| ["--test", name]));
+        arguments
+    }
 }
 
 /// `cargo includeos size`
@@ -262,7 +346,16 @@ pub fn parse() -> Cli {
 /// For `run` and `debug`, `-p` publishes ports, as people know it from docker; for the others it is the package, as for Cargo.
 fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("package", |arg| arg.short('p'));
-    Cli::command().mut_subcommand("build", with_short).mut_subcommand("size", with_short)
+    let of_test = |command: clap::Command| {
+        with_short(command.mut_arg("publish", |arg| arg.short(None)))
+            .mut_arg("memory", |arg| arg.default_value("256M"))
+            .mut_arg("jobs", |arg| arg.help("Number of jobs at the same time, and of images [default for images: as many as CPUs and memory allow]"))
+            .mut_arg("args", |arg| arg.help("Arguments for the test programs: `--test-threads 1`, `--ignored`, `--nocapture`"))
+    };
+    Cli::command()
+        .mut_subcommand("build", with_short)
+        .mut_subcommand("size", with_short)
+        .mut_subcommand("test", of_test)
 }
 
 /// `64M`, `1G`, `512`, also `64MiB`: MiB.

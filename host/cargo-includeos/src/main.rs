@@ -21,6 +21,7 @@ mod rustflags;
 mod size;
 mod symbols;
 mod symbols_used;
+mod test;
 mod toolchain;
 mod tree;
 mod ui;
@@ -53,6 +54,7 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::New(new) => new::command(&new).map(|()| 0),
         Command::Build(build) => build::command(&build.selection).map(|()| 0),
         Command::Run(run) => run::command(&run),
+        Command::Test(test) => test::command(&test),
         Command::Size(size) => size::command(&size.selection).map(|()| 0),
         Command::Doctor => Ok(doctor::command()),
         Command::Debug(debug) => debug::command(&debug),

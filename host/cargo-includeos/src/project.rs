@@ -105,6 +105,24 @@ impl Project {
         package.map_or_else(|| Ok(Manifest::default()), of_package)
     }
 
+    /// The folder of a package of the project.
+    ///
+    /// # Errors
+    /// It is not one of the project's.
+    pub fn folder(&self, package: &PackageId) -> Result<&Path> {
+        let manifest = &self.package(package)?.manifest_path;
+        manifest.parent().map(|folder| folder.as_std_path()).context("a manifest is in a folder")
+    }
+
+    /// A package of the project.
+    ///
+    /// # Errors
+    /// It is not one of the project's.
+    pub fn package(&self, package: &PackageId) -> Result<&Package> {
+        let found = self.metadata.packages.iter().find(|known| known.id == *package);
+        found.with_context(|| format!("{package} is no package of the project"))
+    }
+
     /// Services that the selected packages ask for.
     pub fn services(&self, selection: &Selection) -> Result<Vec<Service>> {
         let manifests = self.packages(selection)?.into_iter().map(of_package).collect::<Result<Vec<_>>>()?;

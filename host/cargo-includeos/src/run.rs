@@ -59,6 +59,7 @@ pub fn machine(image: &Image, options: &MachineOptions, backtrace: Backtrace, ma
     vm.extra = options.qemu.iter().flat_map(|words| words.split_whitespace()).map(Into::into).collect();
     // Who asks QEMU to log wants to read it.
     vm.show_messages = !vm.extra.is_empty();
+    vm.report_at_timeout = true;
     vm.settings = settings(image, options, backtrace);
     vm.accel = match options.accel {
         AccelChoice::Tcg => Accel::Tcg,
@@ -103,7 +104,7 @@ pub enum Backtrace {
 
 impl Backtrace {
     /// The program's own `RUST_BACKTRACE` counts, then ours; without either they are shown short.
-    fn choose(envs: &[String], ours: Option<&str>) -> Self {
+    pub fn choose(envs: &[String], ours: Option<&str>) -> Self {
         let programs = envs.iter().rev().find_map(|env| env.strip_prefix("RUST_BACKTRACE="));
         match programs.or(ours) {
             Some("0") => Self::Off,

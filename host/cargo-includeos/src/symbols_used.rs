@@ -36,6 +36,7 @@ const NEEDS: &[(&[Service], &[&str])] = &[
             "mkostemps",
             "mkdtemp",
             "shm_open",
+            "memfd_create",
             "shm_unlink",
             "sem_open",
             "opendir",

@@ -80,12 +80,100 @@ fn a_panic_of_a_stripped_image_is_shown_with_function_and_line() {
 }
 
 #[test]
-fn a_timeout_ends_with_124() {
+fn a_timeout_ends_with_124_and_the_stacks_of_all_threads() {
     let folder = tempfile::tempdir().unwrap();
-    package(folder.path(), "waits", &[("src/main.rs", "fn main() { loop { std::thread::park() } }")]);
-    let run = includeos(folder.path(), &["run", "--timeout", "2"]);
-    assert_eq!(run.status.code(), Some(124));
-    assert!(text(&run.stderr).contains("timeout"), "{}", text(&run.stderr));
+    let main = "#[inline(never)]\nfn waits() { loop { std::thread::park() } }\n\
+                #[inline(never)]\nfn computes() { loop { std::hint::spin_loop() } }\n\
+                fn main() {\n    let _ = std::thread::Builder::new().name(\"busy\".into()).spawn(computes);\n    waits();\n}\n";
+    package(folder.path(), "waits", &[("src/main.rs", main)]);
+    for more in [&["--cpus", "1"][..], &["--cpus", "2", "--isolation"]] {
+        let run = includeos(folder.path(), &[&["run", "--timeout", "3"], more].concat());
+        let (stdout, stderr) = (text(&run.stdout), text(&run.stderr));
+        assert_eq!(run.status.code(), Some(124), "{stdout}{stderr}");
+        assert!(stderr.contains("timeout of 3s"), "{stderr}");
+        let (waiting, busy) =
+            stdout.split_once("includeos: thread 2 \"busy\"").unwrap_or_else(|| panic!("{stdout}"));
+        let (_, waiting) = waiting
+            .split_once("includeos: thread 1 \"waits\", in system call 202\n")
+            .unwrap_or_else(|| panic!("{stdout}"));
+        assert!(waiting.contains("waits::waits at src/main.rs:2"), "{stdout}");
+        assert!(busy.contains("waits::computes at src/main.rs:4"), "{stdout}");
+    }
+}
+
+/// A package with a test of each kind.
+fn package_with_tests(folder: &Path) {
+    let files = "#[test]
+fn a_file_of_the_package() {
+    assert_eq!(std::fs::read_to_string(\"data/text\").unwrap(), \"packed\");
+    assert_eq!(std::env::current_dir().unwrap().to_str(), Some(env!(\"CARGO_MANIFEST_DIR\")));
+    assert_eq!(std::env::var(\"CARGO_MANIFEST_DIR\").unwrap(), env!(\"CARGO_MANIFEST_DIR\"));
+    assert_eq!(std::env::args().next(), std::env::current_exe().unwrap().to_str().map(str::to_owned));
+}
+#[test]
+fn it_can_be_changed() {
+    std::fs::write(\"data/text\", \"changed\").unwrap();
+    std::fs::write(\"data/new\", \"\").unwrap();
+    std::fs::write(std::env::temp_dir().join(\"new\"), \"\").unwrap();
+    std::fs::write(concat!(env!(\"CARGO_TARGET_TMPDIR\"), \"/new\"), \"\").unwrap();
+}
+";
+    let files = [
+        ("src/lib.rs", "#[test] fn unit() {}\n#[test] #[ignore] fn slow() {}\n"),
+        ("src/main.rs", "fn main() {}\n#[test] fn of_the_program() {}\n"),
+        ("tests/files.rs", files),
+        ("tests/odd.rs", "#[test] fn fails() { panic!(\"as it should\") }\n"),
+        ("tests/status.rs", "#[test] fn exits() { std::process::exit(7) }\n"),
+        ("data/text", "packed"),
+    ];
+    package(folder, "tested", &files);
+}
+
+#[test]
+fn tests_run_in_images_and_are_reported_as_by_cargo() {
+    let folder = tempfile::tempdir().unwrap();
+    package_with_tests(folder.path());
+    let one_by_one = ["--", "--test-threads", "1"];
+    let test = |args: &[&str]| {
+        let output = includeos(folder.path(), &[&["test", "--timeout", "100"], args, &one_by_one].concat());
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, stdout, stderr) = test(&["--no-fail-fast"]);
+    assert_eq!(status, Some(101), "{stdout}{stderr}");
+    let running: Vec<_> = stderr.lines().filter_map(|line| line.trim().strip_prefix("Running ")).collect();
+    let titles = [
+        "unittests src/lib.rs (",
+        "unittests src/main.rs (",
+        "tests/files.rs (",
+        "tests/odd.rs (",
+        "tests/status.rs (",
+    ];
+    assert_eq!(running.len(), titles.len(), "{stderr}");
+    assert!(running.iter().zip(titles).all(|(line, title)| line.starts_with(title)), "{stderr}");
+    let lines = [
+        "test slow ... ignored",
+        "test unit ... ok",
+        "test of_the_program ... ok",
+        "test a_file_of_the_package ... ok",
+        "test it_can_be_changed ... ok",
+        "test fails ... FAILED",
+    ];
+    let mut places = lines.iter().map(|line| stdout.find(line).unwrap_or_else(|| panic!("{line}: {stdout}")));
+    assert!(places.by_ref().is_sorted(), "{stdout}");
+    let failed = "error: 2 targets failed:\n    `--test odd`\n    `--test status`\n    the image ended with status 7\n";
+    assert!(stderr.ends_with(failed), "{stderr}");
+    assert_eq!(fs::read_to_string(folder.path().join("data/text")).unwrap(), "packed");
+    assert!(!folder.path().join("data/new").exists());
+
+    // Without it, nothing is shown behind the first that fails.
+    let (status, stdout, stderr) = test(&["--test", "odd", "--test", "status"]);
+    assert_eq!(status, Some(101), "{stdout}{stderr}");
+    assert!(stderr.ends_with("error: test failed, to rerun pass `--test odd`\n"), "{stderr}");
+
+    let (status, stdout, stderr) = test(&["--lib", "--release", "uni"]);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("1 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out"), "{stdout}");
+    assert!(stderr.contains("cargo test --doc"), "{stderr}");
 }
 
 #[test]

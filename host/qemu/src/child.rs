@@ -12,7 +12,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 /// Makes the child end with the *thread* that starts it, however that ends, and lets it inherit `keep`.
-pub(crate) fn prepare(command: &mut Command, keep: [RawFd; 2]) {
+pub(crate) fn prepare(command: &mut Command, keep: Vec<RawFd>) {
     let parent = getpid();
     let setup = move || -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -20,14 +20,14 @@ pub(crate) fn prepare(command: &mut Command, keep: [RawFd; 2]) {
         if getppid() != Some(parent) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        for fd in keep {
+        for &fd in &keep {
             // SAFETY: `keep` is open in the parent until after `spawn`, hence in the child between fork and exec.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             fcntl_setfd(fd, FdFlags::empty())?;
         }
         Ok(())
     };
-    // SAFETY: between fork and exec, `setup` makes four system calls and does not allocate: the error kinds it
+    // SAFETY: between fork and exec, `setup` makes a few system calls and does not allocate: the error kinds it
     // returns are plain values.
     unsafe { command.pre_exec(setup) };
 }

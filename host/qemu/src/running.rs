@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,11 @@ pub struct Running {
     console: ChildStdout,
     status: File,
     stderr: File,
+    /// The way to QEMU's monitor.
+    monitor: Option<UnixStream>,
     timeout: Option<(Instant, Duration)>,
+    /// The timeout that is over: what follows is the report.
+    over: Option<Duration>,
 }
 
 /// The way into a machine's console.
@@ -99,11 +104,14 @@ impl Running {
         mut child: Child,
         status: File,
         stderr: File,
+        monitor: Option<UnixStream>,
         timeout: Option<(Instant, Duration)>,
     ) -> Result<Self, Error> {
         let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         match (ended, child.stdout.take()) {
-            (Ok(ended), Some(console)) => Ok(Self { child, ended, console, status, stderr, timeout }),
+            (Ok(ended), Some(console)) => {
+                Ok(Self { child, ended, console, status, stderr, monitor, timeout, over: None })
+            }
             (ended, _) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -142,6 +150,9 @@ impl Running {
         let mut buffer = [0; 16 * 1024];
         loop {
             if !self.wait_readable(self.console.as_fd())? {
+                if self.ask_for_report() {
+                    continue;
+                }
                 return self.end_by_timeout();
             }
             match self.console.read(&mut buffer) {
@@ -160,6 +171,9 @@ impl Running {
             return self.end_by_timeout();
         }
         let qemu = self.child.wait().map_err(|e| Error::Host("cannot wait for QEMU", e))?;
+        if let Some(limit) = self.over {
+            return Ok(Outcome::TimedOut(limit));
+        }
         let messages = text_of(&mut self.stderr);
         Ok(Outcome::decode(&text_of(&mut self.status), qemu, &messages))
     }
@@ -172,8 +186,20 @@ impl Running {
         self.end(Outcome::Stopped)
     }
 
-    fn end_by_timeout(self) -> Result<Outcome, Error> {
+    /// The time is over: has the image report what its threads do, by a non-maskable interrupt. It gets a little time for that, and
+    /// ends itself. False: there is no monitor, or that time is over as well.
+    fn ask_for_report(&mut self) -> bool {
+        const TIME_FOR_REPORT: Duration = Duration::from_secs(10);
+        let (Some(monitor), None) = (&mut self.monitor, self.over) else { return false };
         let limit = self.timeout.map(|(_, limit)| limit).unwrap_or_default();
+        self.over = Some(limit);
+        self.timeout = Some((Instant::now(), TIME_FOR_REPORT));
+        // What QEMU answers is little, and stays unread in the socket.
+        monitor.write_all(b"nmi\n").is_ok()
+    }
+
+    fn end_by_timeout(self) -> Result<Outcome, Error> {
+        let limit = self.over.or(self.timeout.map(|(_, limit)| limit)).unwrap_or_default();
         self.end(Outcome::TimedOut(limit))
     }
 
@@ -183,7 +209,7 @@ impl Running {
     fn end(mut self, outcome: Outcome) -> Result<Outcome, Error> {
         let _ = self.child.kill();
         self.child.wait().map_err(|e| Error::Host("cannot wait for QEMU", e))?;
-        let record = abi::exit::ExitRecord::find(&text_of(&mut self.status));
+        let record = abi::exit::ExitRecord::find(&text_of(&mut self.status)).filter(|_| self.over.is_none());
         Ok(record.map_or(outcome, |record| Outcome::Exited(record.status)))
     }
 

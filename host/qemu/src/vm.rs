@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -76,6 +77,8 @@ pub struct Vm {
     pub input: bool,
     /// How long the machine may run.
     pub timeout: Option<Duration>,
+    /// Whether an image whose time is over reports what its threads do before it ends.
+    pub report_at_timeout: bool,
     /// A gdb server.
     pub gdb: Option<Gdb>,
     /// Whether what QEMU says goes to our standard error at once, instead of into the [`crate::Outcome`].
@@ -109,6 +112,7 @@ impl Vm {
             pass_seed: true,
             input: false,
             timeout: None,
+            report_at_timeout: false,
             gdb: None,
             show_messages: false,
             network: Network::default(),
@@ -148,7 +152,15 @@ impl Vm {
             // Ctrl-C reaches the foreground process group. QEMU stays out of it, so that our side decides what
             // happens: today it ends and takes QEMU along.
             .process_group(0);
-        child::prepare(&mut command, [status.as_raw_fd(), seed.as_raw_fd()]);
+        let monitor = self.report_at_timeout.then(UnixStream::pair).transpose();
+        let monitor = monitor.map_err(|e| Error::Host("cannot make a way to QEMU's monitor", e))?;
+        let mut keep = vec![status.as_raw_fd(), seed.as_raw_fd()];
+        if let Some((_, of_qemu)) = &monitor {
+            keep.push(of_qemu.as_raw_fd());
+            command.args(["-chardev", &format!("socket,id=monitor,fd={}", of_qemu.as_raw_fd())]);
+            command.args(["-mon", "chardev=monitor,mode=readline"]);
+        }
+        child::prepare(&mut command, keep);
         if self.pass_clock {
             settings.wall_ns = settings.wall_ns.or_else(wall_ns);
         }
@@ -159,7 +171,8 @@ impl Vm {
             io::ErrorKind::NotFound => Error::NoQemu(self.qemu.clone()),
             _ => Error::Host("cannot start QEMU", error),
         })?;
-        Running::new(child, status, stderr, self.timeout.map(|limit| (started, limit)))
+        let monitor = monitor.map(|(ours, _)| ours);
+        Running::new(child, status, stderr, monitor, self.timeout.map(|limit| (started, limit)))
     }
 
     /// Runs the machine to its end and keeps what it wrote.

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures. Nothing here is a test; what a machine was busy with shows in the times.
 
 mod boot;
+mod bulk;
 mod counts;
 mod cpio;
 mod hello;
@@ -8,6 +9,7 @@ mod http;
 mod linux;
 mod memory;
 mod micro;
+mod net;
 mod profile;
 mod program;
 mod scaling;
@@ -35,8 +37,10 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     Boot(boot::Boot),
+    Bulk(bulk::Bulk),
     Http(http::Http),
     Micro(micro::Micro),
+    Net(net::Net),
     Scaling(scaling::Scaling),
     SoakBoot(soak::SoakBoot),
     SoakTorture(torture::SoakTorture),
@@ -55,8 +59,10 @@ impl Bench {
         crate::setup::ensure()?;
         match self.command {
             Command::Boot(command) => command.run(),
+            Command::Bulk(command) => command.run(),
             Command::Http(command) => command.run(),
             Command::Micro(command) => command.run(),
+            Command::Net(command) => command.run(),
             Command::Scaling(command) => command.run(),
             Command::SoakBoot(command) => command.run(),
             Command::SoakTorture(command) => command.run(),

@@ -84,6 +84,8 @@ pub trait NetDevice: Send {
 pub struct Offloads {
     /// It completes checksums of frames that are sent with [`frame::ChecksumOffload`].
     pub tx_checksum: bool,
+    /// It cuts TCP segments that are sent with [`frame::Segmentation`].
+    pub tx_segmentation: bool,
     /// It may vouch for the checksums of received frames (`RxFrame::checksum_valid`).
     pub rx_checksum: bool,
 }
@@ -102,8 +104,8 @@ pub struct Interrupt {
 pub enum TxError {
     /// The device has no room. It interrupts when it has.
     Full(TxFrame),
-    /// The frame will never go: longer than the MTU allows, empty, or with a checksum that the device cannot complete
-    /// (it does not offer to, or the place lies outside the frame).
+    /// The frame will never go: longer than the MTU allows, empty, or with a checksum or segments that the device cannot make
+    /// (it does not offer to, or what is asked for does not fit the frame).
     Unsendable(TxFrame),
     /// The frame is in more pieces than the device takes, and there is no memory to copy it into one.
     NoMemory(TxFrame),

@@ -106,6 +106,15 @@ pub fn attached() -> Option<&'static [u8]> {
     })
 }
 
+/// The physical address of the page that `octets`, a part of what is [`attached`], begin. `None`: they are not that, or do not
+/// begin a page.
+pub(super) fn attached_page(octets: &[u8]) -> Option<u64> {
+    let all = attached()?.as_ptr_range();
+    let inside = all.contains(&octets.as_ptr());
+    let physical = direct::physical(octets.as_ptr());
+    (inside && physical.is_multiple_of(PAGE_SIZE)).then_some(physical)
+}
+
 /// The pages the image occupies: virtual and physical addresses are the same.
 pub fn range() -> PhysRange {
     let start = segments().map(|s| s.vaddr).min().unwrap_or(0) & !(PAGE_SIZE - 1);
@@ -183,6 +192,12 @@ pub fn areas() -> impl Iterator<Item = (core::ops::Range<u64>, Protection)> {
             Protection { read: s.flags & 4 != 0, write: s.flags & 2 != 0, execute: s.flags & 1 != 0 };
         (range, protection)
     })
+}
+
+/// Where in the image's file the page at `address`, the start of one of [`areas`], is.
+pub fn file_offset(address: u64) -> u64 {
+    let segment = segments().find(|s| s.vaddr & !(PAGE_SIZE - 1) <= address && address < s.vaddr + s.memsz);
+    segment.map_or(0, |s| (s.offset + address).saturating_sub(s.vaddr) & !(PAGE_SIZE - 1))
 }
 
 /// Gives ring 3 the program's pages of the image.

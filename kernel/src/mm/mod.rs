@@ -1,9 +1,10 @@
 //! Memory: frames, the kernel's heap, the program's address space.
 //!
-//! Lock order: address space, then heap, then frames.
+//! Lock order: a file's content, then the address space, then heap, then frames ([`file`] says how that is kept).
 
 pub mod direct;
 pub mod dma;
+pub mod file;
 pub mod frames;
 #[cfg(includeos_metal)]
 mod heap;
@@ -19,9 +20,9 @@ use ::heap::Buddy;
 use abi::boot_info::PhysRange;
 
 pub use space::{
-    Map, MapError, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, barrier_on_all_cpus, brk, check_mapped,
-    discard, is_below_stack, isolate, map, page_in, protect, protection_at, remap, residency, set_program,
-    unmap, usage,
+    Map, MapError, MappedArea, MemoryUsage, Remap, STACK_SIZE, STACK_TOP, area_at_or_above,
+    barrier_on_all_cpus, brk, check_mapped, discard, forget, heap, is_below_stack, isolate, map, page_in,
+    protect, protection_at, remap, residency, set_program, unmap, usage,
 };
 
 use crate::arch::current::paging::{DEVICE_BASE, NoFrame, PAGE_SIZE, PageTables};
@@ -59,6 +60,10 @@ pub enum PageInError {
     NoMemory,
     /// The address is the kernel's.
     Kernel,
+    /// The page is behind the end of its file (SIGBUS).
+    BehindEnd,
+    /// There is no memory, or no space in the file system, for the page of a file (SIGBUS).
+    NoSpace,
 }
 
 /// RAM could not be put to use.

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::{direct, frames, space};
 use crate::arch::current::paging::PAGE_SIZE;
-use crate::uaccess::{self, Fault};
+use crate::uaccess;
 
 /// A page of RAM, which the program was not promised. Clones are the same page; its frame is free again when the last one goes.
 #[derive(Clone)]
@@ -28,6 +28,11 @@ impl SharedPage {
             return None;
         };
         Some(Self(Arc::new(Frame(frame))))
+    }
+
+    /// The frame's physical address. It is a frame as long as a clone of the page is there.
+    pub(super) fn frame(&self) -> u64 {
+        self.0.0
     }
 
     /// Where an octet of it is in the direct map. `len` octets from there are in it.
@@ -63,26 +68,20 @@ impl SharedPage {
         unsafe { self.pointer(range.start, range.len()).write_bytes(0, range.len()) }
     }
 
-    /// Copies octets to the program.
-    ///
-    /// # Errors
-    /// [`Fault`]; some of the octets may have been written.
+    /// Copies octets to the program; returns how many: all, or those before the first that cannot be written.
     ///
     /// # Panics
     /// If they are not in a page.
-    pub fn copy_to_program(&self, at: usize, to: u64, len: usize) -> Result<(), Fault> {
+    pub fn copy_to_program(&self, at: usize, to: u64, len: usize) -> usize {
         // SAFETY: as in `read`.
         unsafe { uaccess::write_raw(to, self.pointer(at, len), len) }
     }
 
-    /// Copies octets from the program.
-    ///
-    /// # Errors
-    /// [`Fault`]; some of the octets may have been written.
+    /// Copies octets from the program; returns how many: all, or those before the first that cannot be read.
     ///
     /// # Panics
     /// If they are not in a page.
-    pub fn copy_from_program(&self, at: usize, from: u64, len: usize) -> Result<(), Fault> {
+    pub fn copy_from_program(&self, at: usize, from: u64, len: usize) -> usize {
         // SAFETY: as in `read`; there is never a reference to the frame.
         unsafe { uaccess::read_raw(from, self.pointer(at, len), len) }
     }
@@ -104,4 +103,32 @@ pub fn promise(bytes: usize) -> bool {
 /// Takes a promise back.
 pub fn take_back(bytes: usize) {
     space::take_back_from_files(bytes as u64);
+}
+
+/// Bytes of the kernel's heap that the program has some use of: they are not promised to it again, so that what fills up is its
+/// memory and not the kernel's. Dropping it takes the promise back.
+#[derive(Debug, Default)]
+pub struct Promise(usize);
+
+impl Promise {
+    /// Of nothing.
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// Promises as many bytes in all. `false`: so many are not left, and it is as it was.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.0);
+        let granted = more == 0 || promise(more);
+        if granted {
+            self.0 += more;
+        }
+        granted
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        take_back(self.0);
+    }
 }

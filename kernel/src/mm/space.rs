@@ -1,13 +1,15 @@
 //! The program's address space: mmap(2) and its kin over the areas and the page tables.
 
+use alloc::sync::Arc;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use sync::SpinLock;
 
+use super::file::{FileBacking, FilePage, MappedFile};
 use super::vma::{Area, Areas, Backing, TooMany};
-use super::{Access, PageInError, frames, image};
-use crate::arch::current::paging::{LOW_END, PAGE_SIZE, PageTables, Protection};
+use super::{Access, PageInError, direct, frames, image};
+use crate::arch::current::paging::{Entry, LOW_END, PAGE_SIZE, PageTables, Protection, Sharing};
 use crate::arch::current::percpu;
 use crate::arch::current::tlb::{self, Gone};
 
@@ -37,6 +39,8 @@ struct Space {
     peak_resident: u64,
     /// Frames that the program does not get.
     frame_reserve: u64,
+    /// How often pages of files were taken out.
+    forgotten: u64,
 }
 
 static SPACE: SpinLock<Option<Space>> = SpinLock::new(None);
@@ -50,7 +54,7 @@ pub enum MapError {
     NoMemory,
     /// `MAP_FIXED_NOREPLACE` found something there (EEXIST).
     Exists,
-    /// An executable page after boot, or the image's own pages (EACCES).
+    /// An executable page after boot, the image's own pages, or writing to a file that was not opened for it (EACCES).
     Denied,
     /// The range to be moved is not one mapping (EFAULT).
     NotMapped,
@@ -79,7 +83,7 @@ pub struct Remap {
     pub keep: bool,
 }
 
-/// A request for anonymous memory.
+/// A request for memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Map {
     /// Where: a hint, or the place itself.
@@ -94,7 +98,7 @@ pub struct Map {
     pub no_replace: bool,
     /// Do not count against RAM until touched.
     pub no_reserve: bool,
-    /// Back every page now.
+    /// Back every page now; of a file, that is the caller's to do.
     pub populate: bool,
 }
 
@@ -126,6 +130,7 @@ pub(super) fn init(tables: PageTables) {
         resident: 0,
         peak_resident: 0,
         frame_reserve: 0,
+        forgotten: 0,
     });
 }
 
@@ -189,15 +194,76 @@ pub fn set_program() {
 /// # Errors
 /// [`PageInError`]; nothing is changed.
 pub fn page_in(address: u64, access: Access) -> Result<(), PageInError> {
-    with(|space| space.page_in(address, access))
+    match with(|space| space.page_in(address, access))? {
+        None => Ok(()),
+        Some(missing) => page_in_file(address, access, missing),
+    }
 }
 
-/// Maps anonymous memory (mmap(2)); returns its address.
+/// A page of a file that is missing in the address space.
+struct Missing {
+    file: Arc<dyn MappedFile>,
+    index: u64,
+    /// The file's own page is written.
+    write: bool,
+    /// [`Space::forgotten`] when it was found missing.
+    forgotten: u64,
+}
+
+impl Missing {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+            && (self.index, self.write, self.forgotten) == (other.index, other.write, other.forgotten)
+    }
+}
+
+/// Asks the file for a page, again if pages were taken from files meanwhile.
+#[cold]
+#[inline(never)]
+fn page_in_file(address: u64, access: Access, mut missing: Missing) -> Result<(), PageInError> {
+    loop {
+        let page = missing.file.page(missing.index, missing.write)?;
+        match with(|space| space.map_file_page(address, access, &missing, &page))? {
+            None => return Ok(()),
+            Some(other) => missing = other,
+        }
+    }
+}
+
+/// Takes pages of a file out of the address space, as they are no longer the file's; `copies`: also those that private mappings
+/// have made of them. The caller drops the pages afterwards. Looks at all areas.
+pub fn forget(file: usize, pages: Range<u64>, copies: bool) {
+    with(|space| space.forget(file, pages, copies));
+}
+
+/// Maps memory (mmap(2)), anonymous or a file's; returns its address.
 ///
 /// # Errors
 /// [`MapError`].
-pub fn map(request: Map) -> Result<u64, MapError> {
-    with(|space| space.map(request))
+pub fn map(request: Map, file: Option<FileBacking>) -> Result<u64, MapError> {
+    with(|space| space.map(request, file.map_or(Backing::Anonymous, Backing::File)))
+}
+
+/// What is mapped somewhere.
+pub struct MappedArea {
+    /// Where.
+    pub range: Range<u64>,
+    /// What may be done with the pages.
+    pub protection: Protection,
+    /// The file behind it.
+    pub file: Option<FileBacking>,
+    /// It is the image's own.
+    pub is_image: bool,
+}
+
+/// The first area that ends above `address`.
+pub fn area_at_or_above(address: u64) -> Option<MappedArea> {
+    with(|space| {
+        let (start, area) = space.areas.overlapping(address..LOW_END).next()?;
+        let file = if let Backing::File(file) = &area.backing { Some(file.clone()) } else { None };
+        let is_image = area.backing == Backing::Image;
+        Some(MappedArea { range: start..area.end, protection: area.protection, file, is_image })
+    })
 }
 
 /// Removes all mappings in a range (munmap(2)). A range without any is no error.
@@ -225,8 +291,8 @@ pub fn protect(address: u64, len: u64, protection: Protection) -> Result<(), Map
     with(|space| space.protect(address, len, protection))
 }
 
-/// Gives the content of a range up: its pages read as zeroes again (madvise(2), `MADV_DONTNEED`). The image's pages
-/// keep theirs.
+/// Gives the content of a range up: its pages read as zeroes again, or as the file has them (madvise(2), `MADV_DONTNEED`). The
+/// image's pages keep theirs.
 ///
 /// # Errors
 /// [`MapError::Invalid`]; [`MapError::NoMemory`] if the range has a gap (as on Linux, after the rest was done).
@@ -239,11 +305,10 @@ pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
         };
         let mut at = range.start;
         while at < range.end {
-            let next = space.areas.overlapping(at..range.end).next();
-            let Some((start, area)) = next.map(|(start, area)| (start, *area)) else { break };
+            let Some((start, area)) = space.areas.overlapping(at..range.end).next() else { break };
             let part = start.max(at)..area.end.min(range.end);
             at = part.end;
-            if area.backing == Backing::Anonymous {
+            if area.backing != Backing::Image {
                 space.drop_frames(part);
             }
         }
@@ -306,6 +371,11 @@ pub fn brk(end: u64) -> u64 {
     with(|space| space.set_brk(end))
 }
 
+/// Where the heap is (brk(2)), in whole pages.
+pub fn heap() -> Range<u64> {
+    with(|space| space.brk.start..space.brk.end.next_multiple_of(PAGE_SIZE))
+}
+
 /// What the address space holds.
 pub fn usage() -> MemoryUsage {
     with(|space| MemoryUsage {
@@ -319,7 +389,7 @@ pub(super) fn map_kernel_page(address: u64) -> Option<()> {
     with(|space| {
         let frame = frames::alloc_zeroed()?;
         // SAFETY: a fresh frame at an address that nothing else uses.
-        unsafe { space.tables.map(address, frame, Protection::READ_WRITE) }.ok()
+        unsafe { space.tables.map(address, frame, Protection::READ_WRITE, Sharing::Own) }.ok()
     })
 }
 
@@ -328,7 +398,7 @@ pub(super) fn map_kernel_page(address: u64) -> Option<()> {
 pub(super) unsafe fn unmap_kernel_page(address: u64) {
     with(|space| {
         // SAFETY: the caller's promise.
-        unsafe { space.tables.unmap(address..address + PAGE_SIZE, |frame| frames::free(frame, 0)) };
+        unsafe { free_pages(&mut space.tables, address..address + PAGE_SIZE) };
     });
 }
 
@@ -379,11 +449,12 @@ fn page_range(address: u64, len: u64) -> Result<Range<u64>, MapError> {
 }
 
 impl Space {
-    fn page_in(&mut self, address: u64, access: Access) -> Result<(), PageInError> {
+    /// Returns what a file has to be asked for.
+    fn page_in(&mut self, address: u64, access: Access) -> Result<Option<Missing>, PageInError> {
         if address >= LOW_END {
             return Err(PageInError::Kernel);
         }
-        let (_, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
+        let (start, area) = self.areas.find(address).ok_or(PageInError::NotMapped)?;
         let page = address & !(PAGE_SIZE - 1);
         if area.backing == Backing::Image && image::holds_closed(page..page + PAGE_SIZE) {
             return Err(PageInError::Kernel);
@@ -397,16 +468,37 @@ impl Space {
         if !allowed {
             return Err(PageInError::Protected);
         }
-        if self.tables.get(page).is_some_and(|entry| entry.frame().is_some()) {
+        let entry = self.tables.get(page).filter(|entry| entry.frame().is_some());
+        if entry.is_some_and(|entry| access != Access::Write || entry.is_writable()) {
             // The tables allow it (a right was added, or another thread was quicker): the retry will find it.
-            return Ok(());
+            return Ok(None);
         }
+        if let Backing::File(backing) = &area.backing {
+            let index = backing.first + (page - start) / PAGE_SIZE;
+            let write = backing.shared && access == Access::Write;
+            return Ok(Some(Missing { file: backing.file.clone(), index, write, forgotten: self.forgotten }));
+        }
+        self.map_own(page, protection, |frame| {
+            // SAFETY: the frame was just allocated, and all RAM is in the direct map.
+            unsafe { direct::pointer(frame).write_bytes(0, PAGE_SIZE as usize) }
+        })?;
+        Ok(None)
+    }
+
+    /// Maps a frame of the mapping's own, which `fill` fills, in place of one that is not, or none.
+    fn map_own(
+        &mut self,
+        page: u64,
+        protection: Protection,
+        fill: impl FnOnce(u64),
+    ) -> Result<(), PageInError> {
         if !self.has_frames(1) {
             return Err(PageInError::NoMemory);
         }
-        let frame = frames::alloc_zeroed().ok_or(PageInError::NoMemory)?;
-        // SAFETY: a fresh frame where nothing is mapped.
-        if unsafe { self.tables.map(page, frame, protection) }.is_err() {
+        let frame = frames::alloc(0).ok_or(PageInError::NoMemory)?;
+        fill(frame);
+        // SAFETY: a fresh frame, with what was there.
+        if unsafe { self.tables.map(page, frame, protection, Sharing::Own) }.is_err() {
             // SAFETY: the frame was just allocated and is not mapped.
             unsafe { frames::free(frame, 0) };
             return Err(PageInError::NoMemory);
@@ -414,6 +506,73 @@ impl Space {
         self.resident += PAGE_SIZE;
         self.peak_resident = self.peak_resident.max(self.resident);
         Ok(())
+    }
+
+    /// Maps what a file gave, if that is still what is missing; otherwise returns what is.
+    fn map_file_page(
+        &mut self,
+        address: u64,
+        access: Access,
+        missing: &Missing,
+        page: &FilePage,
+    ) -> Result<Option<Missing>, PageInError> {
+        let Some(now) = self.page_in(address, access)? else { return Ok(None) };
+        if !now.is(missing) {
+            return Ok(Some(now));
+        }
+        let Some((_, Area { protection, backing: Backing::File(backing), .. })) = self.areas.find(address)
+        else {
+            return Err(PageInError::NotMapped);
+        };
+        let (protection, shared) = (*protection, backing.shared);
+        let place = address & !(PAGE_SIZE - 1);
+        let frame = page.frame().ok_or(PageInError::NoSpace)?;
+        if access == Access::Write && !shared {
+            // No CPU reads the file's page here any more when the first writes to the copy.
+            self.withdraw(place..place + PAGE_SIZE);
+            self.map_own(place, protection, |copy| {
+                // SAFETY: the page is the caller's, the copy was just allocated, and all RAM is in the direct map. Others may write
+                // to the page meanwhile; what is copied then is some mixture.
+                unsafe {
+                    direct::pointer(copy)
+                        .copy_from_nonoverlapping(direct::pointer(frame), PAGE_SIZE as usize);
+                }
+            })?;
+            return Ok(None);
+        }
+        let sharing = match page.writable_frame() {
+            Some(_) if shared => Sharing::Shared,
+            _ if access == Access::Write => return Err(PageInError::Protected),
+            _ => Sharing::CopyOnWrite,
+        };
+        // SAFETY: the file keeps the page until it is unmapped here (see `mm::file`), and nobody writes to one that is constant.
+        unsafe { self.tables.map(place, frame, protection, sharing) }.map_err(|_| PageInError::NoMemory)?;
+        Ok(None)
+    }
+
+    fn forget(&mut self, file: usize, pages: Range<u64>, copies: bool) {
+        self.forgotten += 1;
+        let Self { tables, areas, resident, .. } = self;
+        let mut lost = false;
+        for range in areas.of_file(file, pages.clone()) {
+            // SAFETY: the file's pages are the caller's, who drops them later; copies are only closed.
+            lost |= unsafe {
+                if copies && tlb::has_others() {
+                    tables.protect(range, Protection::NONE)
+                } else {
+                    tables.unmap(range, Entry::is_borrowed)
+                }
+            };
+        }
+        if lost && tlb::has_others() {
+            tlb::shoot_down(Gone::Pages);
+        }
+        if copies {
+            for range in areas.of_file(file, pages) {
+                // SAFETY: nobody has the pages any more, here or on other CPUs.
+                *resident -= unsafe { free_pages(tables, range) };
+            }
+        }
     }
 
     /// Whether the program may have so many frames more; looks for empty tables if they are short.
@@ -433,7 +592,7 @@ impl Space {
         }
     }
 
-    fn map(&mut self, request: Map) -> Result<u64, MapError> {
+    fn map(&mut self, request: Map, backing: Backing) -> Result<u64, MapError> {
         let len = request.len.checked_next_multiple_of(PAGE_SIZE).ok_or(MapError::NoMemory)?;
         if len == 0 {
             return Err(MapError::Invalid);
@@ -468,7 +627,8 @@ impl Space {
             }
         };
         self.areas.reserve(range.clone(), 1)?;
-        let area = Area::new(range.end, request.protection, Backing::Anonymous, request.no_reserve);
+        let is_anonymous = backing == Backing::Anonymous;
+        let area = Area::new(range.end, request.protection, backing, request.no_reserve);
         let promised = if area.promised { len } else { 0 };
         let given_up = self.areas.committed(range.clone());
         self.check_commit(promised.saturating_sub(given_up))?;
@@ -476,7 +636,7 @@ impl Space {
         self.clear(range.clone());
         self.committed += promised;
         self.areas.insert(range.start, area);
-        if request.populate && request.protection.read {
+        if request.populate && request.protection.read && is_anonymous {
             for page in range.clone().step_by(PAGE_SIZE as usize) {
                 // A page that is not to be had now is looked for again at its first touch (mmap(2), MAP_POPULATE).
                 if self.page_in(page, Access::Read).is_err() {
@@ -502,9 +662,10 @@ impl Space {
         if new_len == 0 {
             return Err(MapError::Invalid);
         }
-        let (_, area) = self.areas.find(old.start).ok_or(MapError::NotMapped)?;
-        let area = *area;
-        if area.backing == Backing::Image {
+        let (start, area) = self.areas.find(old.start).ok_or(MapError::NotMapped)?;
+        let area = area.from(start, old.start);
+        // Also what lies behind the mapping: the rest of the range is unmapped.
+        if self.areas.overlapping(old.clone()).any(|(_, area)| area.backing == Backing::Image) {
             return Err(MapError::Denied);
         }
         self.areas.reserve(old.clone(), 1)?;
@@ -526,7 +687,8 @@ impl Space {
         if request.to.is_none() && !request.keep {
             let grown = old.end..old.start.checked_add(new_len).ok_or(MapError::NoMemory)?;
             if area.end == old.end && grown.end <= window().end && self.areas.is_free(grown.clone()) {
-                self.areas.insert(grown.start, Area { end: grown.end, ..area });
+                let end = grown.end;
+                self.areas.insert(grown.start, Area { end, ..area.from(old.start, grown.start) });
                 self.committed += commit(grown.end - grown.start);
                 return Ok(old.start);
             }
@@ -556,8 +718,8 @@ impl Space {
         if !request.keep {
             self.clear(old);
         }
-        self.areas.insert(start, Area { end: start + new_len, ..area });
         self.committed += commit(new_len);
+        self.areas.insert(start, Area { end: start + new_len, ..area });
         Ok(start)
     }
 
@@ -573,11 +735,9 @@ impl Space {
         while let Some((page, entry)) = self.tables.next_held(at..from.end) {
             at = page + PAGE_SIZE;
             // SAFETY: the program's own page, at its own request, to a place where nothing is mapped.
-            unsafe { self.tables.unmap(page..page + PAGE_SIZE, drop) };
-            if let Some(frame) = entry.held_frame() {
-                // SAFETY: as above. The tables were made, so that this cannot fail.
-                let _ = unsafe { self.tables.map(to + (page - from.start), frame, protection) };
-            }
+            unsafe { self.tables.unmap(page..page + PAGE_SIZE, |_| true) };
+            // SAFETY: as above. The tables were made, so that this cannot fail.
+            let _ = unsafe { self.tables.move_to(to + (page - from.start), entry, protection) };
         }
         Ok(())
     }
@@ -613,6 +773,10 @@ impl Space {
         }
         if protection.write && self.areas.overlapping(range.clone()).any(|(_, area)| area.protection.execute)
         {
+            return Err(MapError::Denied);
+        }
+        let may_write = |area: &Area| !matches!(&area.backing, Backing::File(file) if !file.may_write);
+        if protection.write && !self.areas.overlapping(range.clone()).all(|(_, area)| may_write(area)) {
             return Err(MapError::Denied);
         }
         self.areas.reserve(range.clone(), 0)?;
@@ -665,25 +829,21 @@ impl Space {
 
     /// Takes areas and frames out of a range.
     fn clear(&mut self, range: Range<u64>) {
-        self.committed -= self.areas.committed(range.clone());
-        if self.areas.remove(range.clone()) {
-            self.drop_frames(range);
+        if self.areas.is_free(range.clone()) {
+            return;
         }
+        self.committed -= self.areas.committed(range.clone());
+        // The frames first: a file may go with its area.
+        self.drop_frames(range.clone());
+        self.areas.remove(range);
     }
 
     fn drop_frames(&mut self, range: Range<u64>) {
         let Some((first, _)) = self.tables.next_held(range.clone()) else { return };
         let range = first..range.end;
         self.withdraw(range.clone());
-        let mut dropped = 0;
-        // SAFETY: the program gives the pages up; anonymous frames are mapped once, and no other CPU remembers them.
-        unsafe {
-            self.tables.unmap(range, |frame| {
-                frames::free(frame, 0);
-                dropped += PAGE_SIZE;
-            });
-        }
-        self.resident -= dropped;
+        // SAFETY: the program gives the pages up, and no other CPU remembers them.
+        self.resident -= unsafe { free_pages(&mut self.tables, range) };
     }
 
     /// Takes the pages of a range, whose frames are about to go elsewhere, from all other CPUs: first all of them in the tables,
@@ -697,4 +857,23 @@ impl Space {
             tlb::shoot_down(Gone::Pages);
         }
     }
+}
+
+/// Unmaps a range and frees what is the mapping's own; returns how many bytes.
+///
+/// # Safety
+/// As [`PageTables::unmap`], and no other CPU remembers the pages.
+unsafe fn free_pages(tables: &mut PageTables, range: Range<u64>) -> u64 {
+    let mut freed = 0;
+    // SAFETY: the caller's promise; frames that are not borrowed are mapped once.
+    unsafe {
+        tables.unmap(range, |entry| {
+            if let Some(frame) = entry.held_frame().filter(|_| !entry.is_borrowed()) {
+                frames::free(frame, 0);
+                freed += PAGE_SIZE;
+            }
+            true
+        });
+    }
+    freed
 }

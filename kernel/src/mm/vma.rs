@@ -4,19 +4,42 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Range;
 
+use super::file::FileBacking;
 use crate::arch::current::paging::{PAGE_SIZE, Protection};
 
 /// What backs an area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Backing {
     /// Zero-filled at first touch.
     Anonymous,
     /// The image's own segments: there from the start, never given back.
     Image,
+    /// A file, from a page on.
+    File(FileBacking),
+}
+
+impl Backing {
+    /// What backs the pages from so many bytes behind the start on.
+    pub fn from(&self, bytes: u64) -> Self {
+        match self {
+            Self::Anonymous => Self::Anonymous,
+            Self::Image => Self::Image,
+            Self::File(file) => Self::File(file.from(bytes)),
+        }
+    }
+
+    /// Whether what is written stays with the mapping: such pages are counted against RAM when they may be written.
+    fn is_private(&self) -> bool {
+        match self {
+            Self::Anonymous => true,
+            Self::Image => false,
+            Self::File(file) => !file.shared,
+        }
+    }
 }
 
 /// One area: addresses with one protection and one backing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Area {
     /// First address behind.
     pub end: u64,
@@ -34,14 +57,33 @@ pub struct Area {
 impl Area {
     /// An area with `protection`, promised if it has to be.
     pub fn new(end: u64, protection: Protection, backing: Backing, no_reserve: bool) -> Self {
-        Self { end, protection, backing, no_reserve, promised: false }.with(protection)
+        let mut area = Self { end, protection, backing, no_reserve, promised: false };
+        area.protect(protection);
+        area
     }
 
-    /// The area with another protection.
-    fn with(self, protection: Protection) -> Self {
-        let promised =
-            self.promised || protection.write && !self.no_reserve && self.backing == Backing::Anonymous;
-        Self { protection, promised, ..self }
+    /// Gives it another protection.
+    fn protect(&mut self, protection: Protection) {
+        self.promised = self.promised_with(protection);
+        self.protection = protection;
+    }
+
+    /// Whether it would be promised with this protection.
+    fn promised_with(&self, protection: Protection) -> bool {
+        self.promised || protection.write && !self.no_reserve && self.backing.is_private()
+    }
+
+    /// The part from `address` on; it starts at `start`.
+    pub fn from(&self, start: u64, address: u64) -> Self {
+        Self { backing: self.backing.from(address - start), ..self.clone() }
+    }
+
+    /// Whether it starts at `start` and goes on as `next`, which begins where it ends.
+    fn goes_on_as(&self, start: u64, next: &Self) -> bool {
+        self.protection == next.protection
+            && self.no_reserve == next.no_reserve
+            && self.promised == next.promised
+            && self.backing.from(self.end - start) == next.backing
     }
 }
 
@@ -55,7 +97,7 @@ pub struct TooMany;
 /// The areas, by start address, never overlapping; all bounds are multiples of the page size.
 ///
 /// A sorted vector: programs have tens of areas, looked up at each page fault and changed rarely. A change moves what lies
-/// above, 40 bytes an area.
+/// above, 64 bytes an area.
 #[derive(Default)]
 pub struct Areas {
     sorted: Vec<(u64, Area)>,
@@ -100,6 +142,19 @@ impl Areas {
         from.iter().take_while(move |(start, _)| *start < range.end).map(|(start, area)| (*start, area))
     }
 
+    /// Where these pages of a file are mapped. Looks at all areas.
+    pub fn of_file(&self, file: usize, pages: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        self.sorted.iter().filter_map(move |(start, area)| {
+            let Backing::File(backing) = &area.backing else { return None };
+            let place = |page: u64| {
+                let bytes = page.saturating_sub(backing.first).saturating_mul(PAGE_SIZE);
+                start.saturating_add(bytes).min(area.end)
+            };
+            let range = place(pages.start)..place(pages.end);
+            (backing.file.id() == file && !range.is_empty()).then_some(range)
+        })
+    }
+
     /// Whether nothing is in `range`.
     pub fn is_free(&self, range: Range<u64>) -> bool {
         self.overlapping(range).next().is_none()
@@ -129,16 +184,22 @@ impl Areas {
         );
         debug_assert!(self.is_free(start..area.end));
         let at = self.at_or_above(start);
-        let alike = |other: &Area| Area { end: area.end, ..*other } == area;
-        let joins_next = self.sorted.get(at).is_some_and(|(next, other)| *next == area.end && alike(other));
-        let before = at.checked_sub(1).filter(|&i| self.sorted[i].1.end == start && alike(&self.sorted[i].1));
+        let joins_next = self
+            .sorted
+            .get(at)
+            .is_some_and(|(next, other)| *next == area.end && area.goes_on_as(start, other));
+        let joins = |(first, other): &(u64, Area)| other.end == start && other.goes_on_as(*first, &area);
+        let before = at.checked_sub(1).filter(|&i| joins(&self.sorted[i]));
         match (before, joins_next) {
             (Some(before), true) => {
                 self.sorted[before].1.end = self.sorted[at].1.end;
                 self.sorted.remove(at);
             }
             (Some(before), false) => self.sorted[before].1.end = area.end,
-            (None, true) => self.sorted[at].0 = start,
+            (None, true) => {
+                let end = self.sorted[at].1.end;
+                self.sorted[at] = (start, Area { end, ..area });
+            }
             (None, false) => self.sorted.insert(at, (start, area)),
         }
     }
@@ -167,19 +228,19 @@ impl Areas {
     pub fn protect(&mut self, range: Range<u64>, protection: Protection) {
         let (from, to) = self.cut(range);
         for (_, area) in &mut self.sorted[from..to] {
-            *area = area.with(protection);
+            area.protect(protection);
         }
         // The neighbours on both sides, too, may be alike now.
         let (first, mut behind) = (from.saturating_sub(1), (to + 1).min(self.sorted.len()));
         let mut kept = first;
         for i in first + 1..behind {
-            let (start, area) = self.sorted[i];
-            let before = &mut self.sorted[kept].1;
-            if before.end == start && (Area { end: area.end, ..*before }) == area {
+            let (below, above) = self.sorted.split_at_mut(i);
+            let ((first, before), (start, area)) = (&mut below[kept], &above[0]);
+            if before.end == *start && before.goes_on_as(*first, area) {
                 before.end = area.end;
             } else {
                 kept += 1;
-                self.sorted[kept] = (start, area);
+                self.sorted.swap(kept, i);
             }
         }
         behind = behind.max(first);
@@ -215,7 +276,7 @@ impl Areas {
 
     /// Bytes in `range` that would be promised if its areas had `protection`.
     pub fn committed_if(&self, range: Range<u64>, protection: Protection) -> u64 {
-        self.bytes_where(range, |area| area.with(protection).promised)
+        self.bytes_where(range, |area| area.promised_with(protection))
     }
 
     fn bytes_where(&self, range: Range<u64>, counts: impl Fn(&Area) -> bool) -> u64 {
@@ -228,7 +289,7 @@ impl Areas {
         if let Some((start, area)) = self.sorted.get_mut(at)
             && *start < address
         {
-            let upper = *area;
+            let upper = area.from(*start, address);
             area.end = address;
             self.sorted.insert(at + 1, (address, upper));
         }
@@ -238,7 +299,10 @@ impl Areas {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mm::file::{FilePage, MappedFile, NoPage};
+    use alloc::sync::Arc;
     use alloc::vec;
+    use core::any::Any;
 
     const P: u64 = PAGE_SIZE;
 
@@ -336,6 +400,88 @@ mod tests {
         assert_eq!(areas.committed(0..9 * P), 2 * P);
         areas.remove(2 * P..5 * P);
         assert_eq!(areas.committed(0..9 * P), P);
+    }
+
+    struct AFile(usize);
+
+    impl MappedFile for AFile {
+        fn page(&self, _index: u64, _write: bool) -> Result<FilePage, NoPage> {
+            Err(NoPage::BehindEnd)
+        }
+
+        fn id(&self) -> usize {
+            self.0
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    fn mapping(file: &Arc<AFile>, first: u64, shared: bool) -> Backing {
+        Backing::File(FileBacking { file: file.clone(), first, shared, may_write: true })
+    }
+
+    fn mapped(end: u64, backing: Backing) -> Area {
+        Area::new(end * P, Protection::READ_WRITE, backing, false)
+    }
+
+    #[test]
+    fn parts_of_a_file_join_where_it_goes_on_and_split_where_it_is_cut() {
+        let file = Arc::new(AFile(1));
+        let mut areas = Areas::new();
+        areas.insert(10 * P, mapped(12, mapping(&file, 5, true)));
+        areas.insert(12 * P, mapped(14, mapping(&file, 7, true)));
+        assert_eq!(ranges(&areas), vec![(10, 14)]);
+        areas.insert(8 * P, mapped(10, mapping(&file, 3, true)));
+        assert_eq!(ranges(&areas), vec![(8, 14)]);
+        // The same pages once more, another page, private ones.
+        areas.insert(14 * P, mapped(15, mapping(&file, 3, true)));
+        areas.insert(15 * P, mapped(16, mapping(&file, 4, false)));
+        assert_eq!(ranges(&areas), vec![(8, 14), (14, 15), (15, 16)]);
+        assert!(areas.remove(9 * P..12 * P));
+        assert_eq!(ranges(&areas), vec![(8, 9), (12, 14), (14, 15), (15, 16)]);
+        let firsts: Vec<_> = areas
+            .sorted
+            .iter()
+            .filter_map(
+                |(_, area)| if let Backing::File(file) = &area.backing { Some(file.first) } else { None },
+            )
+            .collect();
+        assert_eq!(firsts, vec![3, 7, 3, 4]);
+        // A hole that is filled again in the same way leaves no trace.
+        areas.insert(9 * P, mapped(12, mapping(&file, 4, true)));
+        assert_eq!(ranges(&areas), vec![(8, 14), (14, 15), (15, 16)]);
+        areas.protect(10 * P..11 * P, Protection::NONE);
+        assert_eq!(ranges(&areas), vec![(8, 10), (10, 11), (11, 14), (14, 15), (15, 16)]);
+        areas.protect(10 * P..11 * P, Protection::READ_WRITE);
+        assert_eq!(ranges(&areas), vec![(8, 14), (14, 15), (15, 16)]);
+        drop(areas);
+        assert_eq!(Arc::strong_count(&file), 1, "an area that is gone holds the file");
+    }
+
+    #[test]
+    fn pages_of_a_file_are_found_wherever_they_are_mapped() {
+        let (file, other) = (Arc::new(AFile(1)), Arc::new(AFile(2)));
+        let mut areas = areas(&[(1, 2)]);
+        areas.insert(10 * P, mapped(14, mapping(&file, 0, true)));
+        areas.insert(20 * P, mapped(22, mapping(&file, 3, false)));
+        areas.insert(30 * P, mapped(34, mapping(&other, 0, true)));
+        let found = |pages| areas.of_file(1, pages).map(|r| (r.start / P, r.end / P)).collect::<Vec<_>>();
+        assert_eq!(found(0..u64::MAX), vec![(10, 14), (20, 22)]);
+        assert_eq!(found(3..4), vec![(13, 14), (20, 21)]);
+        assert_eq!(found(4..u64::MAX), vec![(21, 22)]);
+        assert_eq!(found(5..9), vec![]);
+    }
+
+    #[test]
+    fn only_what_stays_with_the_mapping_is_promised() {
+        let file = Arc::new(AFile(1));
+        let mut areas = Areas::new();
+        areas.insert(P, mapped(3, mapping(&file, 0, true)));
+        assert_eq!(areas.committed(0..99 * P), 0);
+        areas.insert(3 * P, mapped(5, mapping(&file, 0, false)));
+        assert_eq!(areas.committed(0..99 * P), 2 * P);
     }
 
     #[test]

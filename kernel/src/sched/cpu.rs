@@ -75,7 +75,8 @@ static IDLE: IdleSet = IdleSet::new();
 
 /// CPUs that run threads, a bit a CPU.
 pub fn online_mask() -> u64 {
-    ONLINE.load(Ordering::Relaxed)
+    // Sequentially consistent for `tlb`: who has changed the tables sees a CPU that has come, or that one sees the change.
+    ONLINE.load(Ordering::SeqCst)
 }
 
 /// Number of CPUs that run threads.

@@ -101,6 +101,21 @@ fn try_find_thread(f: impl Fn(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
     THREADS.try_lock()?.iter().find(|&thread| f(thread)).cloned()
 }
 
+/// Calls `f` for each thread with the registers it had when it last came from the program into the kernel. False: the table is in
+/// use, as it stays for ever if its user was stopped.
+pub(crate) fn for_each_stopped(mut f: impl FnMut(&Arc<Thread>, &TrapFrame)) -> bool {
+    let Some(threads) = THREADS.try_lock() else { return false };
+    for thread in threads.iter() {
+        let Some(stack) = &thread.stack else { continue };
+        let frame = (stack.top() - size_of::<TrapFrame>() as u64) as *const TrapFrame;
+        // SAFETY: every way from the program into the kernel, and `Context::new`, leaves a frame at the stack's top, and the stack
+        // is there as long as the thread. Only a CPU that has not stopped could be writing it: then the registers, which are
+        // integers, are of two moments.
+        f(thread, &unsafe { frame.read_volatile() });
+    }
+    true
+}
+
 /// Calls `f` for each thread.
 pub fn for_each_thread(mut f: impl FnMut(&Arc<Thread>)) {
     THREADS.lock().iter().for_each(&mut f);

@@ -201,7 +201,7 @@ impl Thread {
     }
 
     /// Whether it is a CPU's idle thread.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.stack.is_none()
     }
 

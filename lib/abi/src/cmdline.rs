@@ -28,6 +28,10 @@ pub struct Settings {
     pub log: Option<LogLevel>,
     /// `isolation=on|off`: whether the program runs at ring 3, apart from the kernel. Default: `off`.
     pub isolation: Option<bool>,
+    /// `root=ro|rw`: whether files of the image's tree can be changed, in memory. Default: `ro`.
+    pub root_writable: Option<bool>,
+    /// `cwd=`: the program's working directory. Default: `/`.
+    pub cwd: Option<String>,
     /// `net.NAME=VALUE`, any number of times, as they stand: the network reads them (`net::config`).
     pub net: Vec<String>,
     /// `virtio_mmio.device=SIZE@ADDRESS:LINE`, any number of times, as Linux has it: where virtio devices are on machines
@@ -116,7 +120,7 @@ impl fmt::Display for CmdlineError {
             Self::Unknown(word) => write!(
                 f,
                 "command line: \"{word}\" is no setting; settings are tsc_hz, wall_ns, argv0, env, log, isolation, \
-                 net.NAME and virtio_mmio.device, and the program's arguments come after `--`"
+                 root, cwd, net.NAME and virtio_mmio.device, and the program's arguments come after `--`"
             ),
             Self::Value { word, expected } => write!(f, "command line: \"{word}\": expected {expected}"),
             Self::Quote => write!(f, "command line: a double quote is not closed"),
@@ -156,6 +160,8 @@ impl Settings {
             env: merge(image.env, self.env),
             log: self.log.or(image.log),
             isolation: self.isolation.or(image.isolation),
+            root_writable: self.root_writable.or(image.root_writable),
+            cwd: self.cwd.or(image.cwd),
             net: merge(image.net, self.net),
             virtio_mmio: if self.virtio_mmio.is_empty() { image.virtio_mmio } else { self.virtio_mmio },
             args: if self.args.is_empty() { image.args } else { self.args },
@@ -199,6 +205,15 @@ impl Settings {
                     _ => return Err(value_error("isolation=on or off")),
                 });
             }
+            "root" => {
+                self.root_writable = Some(match value {
+                    "rw" => true,
+                    "ro" => false,
+                    _ => return Err(value_error("root=ro or rw")),
+                });
+            }
+            "cwd" if value.starts_with('/') => self.cwd = Some(value.to_owned()),
+            "cwd" => return Err(value_error("cwd= with a path from the root on")),
             _ if name.starts_with("net.") => self.net.push(word.to_owned()),
             _ => return Err(CmdlineError::Unknown(word.to_owned())),
         }
@@ -235,6 +250,8 @@ impl fmt::Display for Settings {
         words.extend(self.env.iter().map(|env| alloc::format!("env={env}")));
         words.extend(self.log.map(|level| alloc::format!("log={level}")));
         words.extend(self.isolation.map(|on| alloc::format!("isolation={}", if on { "on" } else { "off" })));
+        words.extend(self.root_writable.map(|on| alloc::format!("root={}", if on { "rw" } else { "ro" })));
+        words.extend(self.cwd.as_ref().map(|path| alloc::format!("cwd={path}")));
         words.extend(self.net.iter().cloned());
         words.extend(self.virtio_mmio.iter().map(|place| alloc::format!("virtio_mmio.device={place}")));
         if !self.args.is_empty() {
@@ -305,13 +322,15 @@ mod tests {
 
     #[test]
     fn settings_then_arguments() {
-        let settings =
-            Settings::parse("tsc_hz=1000000000 env=A=b=c log=info isolation=on -- -v \"two words\" --")
-                .unwrap();
+        let settings = Settings::parse(
+            "tsc_hz=1000000000 env=A=b=c log=info isolation=on root=rw cwd=/a -- -v \"two words\" --",
+        )
+        .unwrap();
         assert_eq!(settings.tsc_hz, Some(1_000_000_000));
         assert_eq!(settings.env, strings(&["A=b=c"]));
         assert_eq!(settings.log, Some(LogLevel::Info));
         assert_eq!(settings.isolation, Some(true));
+        assert_eq!((settings.root_writable, settings.cwd.as_deref()), (Some(true), Some("/a")));
         assert_eq!(settings.args, strings(&["-v", "two words", "--"]));
         assert_eq!(Settings::parse("  ").unwrap(), Settings::default());
     }
@@ -323,6 +342,8 @@ mod tests {
                 argv0: Some(arg.to_owned()),
                 env: vec![alloc::format!("X={arg}")],
                 isolation: Some(arg.is_empty()),
+                root_writable: Some(!arg.is_empty()),
+                cwd: Some(alloc::format!("/{arg}")),
                 args: vec![arg.to_owned(), "last".to_owned()],
                 ..Settings::default()
             };
@@ -374,6 +395,8 @@ mod tests {
             "env==x",
             "log=loud",
             "isolation=yes",
+            "root=yes",
+            "cwd=here",
         ] {
             assert!(
                 matches!(Settings::parse(wrong), Err(CmdlineError::Value { word, .. }) if word == wrong),

@@ -26,5 +26,5 @@ pub use frame::{Frame, Segment, Segments};
 #[cfg(any(test, feature = "alloc"))]
 pub use heap_pool::HeapPool;
 pub use lent::Lent;
-pub use offload::{ChecksumOffload, RxFrame, TxFrame};
+pub use offload::{ChecksumOffload, RxFrame, Segmentation, TxFrame};
 pub use pool::{BLOCK_ALIGN, BLOCK_OVERHEAD, DmaAddr, LINK_LAYOUT, Memory, Pool};

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use frame::{ChecksumOffload, Frame, TxFrame};
+use frame::{ChecksumOffload, Frame, Segmentation, TxFrame};
 use wire::MacAddr;
 use wire::vlan::VlanId;
 
@@ -47,6 +47,8 @@ pub struct Link {
     pub mtu: u16,
     /// The device completes checksums ([`ChecksumOffload`]).
     pub tx_checksum: bool,
+    /// The device cuts TCP segments that are longer than the MTU ([`Segmentation`]); it completes checksums, too.
+    pub tx_segmentation: bool,
     /// There is a link.
     pub up: bool,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Packet {
     pub(crate) frame: Frame,
     /// What is still to be computed, counted from the IP header on.
     pub(crate) checksum: Option<ChecksumOffload>,
+    /// It is several TCP segments; counted from the IP header on.
+    pub(crate) segmentation: Option<Segmentation>,
 }
 
 /// An interface.

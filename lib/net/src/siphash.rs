@@ -11,6 +11,7 @@ impl core::fmt::Debug for Key {
 }
 
 /// The hash of `octets` under `key`.
+#[inline]
 pub fn siphash(key: &Key, octets: &[u8]) -> u64 {
     let [k0, k1] = key.0;
     let mut v = [
@@ -34,6 +35,7 @@ pub fn siphash(key: &Key, octets: &[u8]) -> u64 {
     v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
+#[inline]
 fn absorb(v: &mut [u64; 4], word: u64) {
     v[3] ^= word;
     round(v);
@@ -41,6 +43,7 @@ fn absorb(v: &mut [u64; 4], word: u64) {
     v[0] ^= word;
 }
 
+#[inline]
 fn round(v: &mut [u64; 4]) {
     v[0] = v[0].wrapping_add(v[1]);
     v[1] = v[1].rotate_left(13) ^ v[0];

@@ -4,6 +4,7 @@
 //! reference and copies without any lock: a page that is truncated away in the meantime is still a page.
 
 use alloc::collections::BTreeMap;
+use core::ops::Range;
 
 use crate::node::{Content, Node, Time};
 use crate::{Error, PAGE_SIZE, Page, PageSource, Result, SuperBlock};
@@ -18,6 +19,26 @@ pub struct FileContent<S: PageSource> {
     pages: BTreeMap<u64, S::Page>,
     /// What the packed tree has of it: from the start, up to where it was truncated.
     packed: &'static [u8],
+    /// It was truncated before the end of that: behind it, in the tree, there is more than zeroes.
+    packed_is_cut: bool,
+    /// Pages may be mapped.
+    mapped: bool,
+}
+
+/// A page of a file, for a mapping.
+#[derive(Clone)]
+pub enum MapPage<P> {
+    /// A page of its own.
+    Page(P),
+    /// A page of the packed tree, as far as it has octets; zeroes follow there up to the end of the page. It is not to be written.
+    Packed(&'static [u8]),
+}
+
+/// A page that can be written to, and what has to be done for it.
+struct PageMut<P> {
+    page: P,
+    /// The packed tree's page was there before.
+    replaced: bool,
 }
 
 /// A page of a file, for reading.
@@ -58,7 +79,13 @@ impl<P: Page> PageRef<P> {
 
 impl<S: PageSource> FileContent<S> {
     pub(crate) fn new(packed: &'static [u8]) -> Self {
-        Self { size: packed.len() as u64, pages: BTreeMap::new(), packed }
+        Self {
+            size: packed.len() as u64,
+            pages: BTreeMap::new(),
+            packed,
+            packed_is_cut: false,
+            mapped: false,
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -83,21 +110,23 @@ impl<S: PageSource> FileContent<S> {
     }
 
     /// A page that can be written to: a new one if there is none, with what the packed tree has of it.
-    fn page_mut(&mut self, block: &SuperBlock<S>, index: u64) -> Result<S::Page> {
-        let packed = match self.page(index) {
-            PageRef::Page(page) => return Ok(page),
+    fn page_mut(&mut self, block: &SuperBlock<S>, index: u64) -> Result<PageMut<S::Page>> {
+        let packed: &[u8] = match self.page(index) {
+            PageRef::Page(page) => return Ok(PageMut { page, replaced: false }),
             PageRef::Packed(octets) => octets,
             PageRef::Hole => &[],
         };
         let page = block.take_page()?;
         page.write(0, packed);
         self.pages.insert(index, page.clone());
-        Ok(page)
+        Ok(PageMut { page, replaced: self.mapped && !packed.is_empty() })
     }
 
     /// Cuts off what is behind `size`; returns what has to be dropped without the lock.
     fn truncate(&mut self, size: u64) -> BTreeMap<u64, S::Page> {
-        self.packed = &self.packed[..self.packed.len().min(size.min(usize::MAX as u64) as usize)];
+        let kept = self.packed.len().min(size.min(usize::MAX as u64) as usize);
+        self.packed_is_cut |= kept < self.packed.len();
+        self.packed = &self.packed[..kept];
         let gone = self.pages.split_off(&size.div_ceil(PAGE));
         let rest = (size % PAGE) as usize;
         if rest != 0
@@ -166,7 +195,48 @@ impl<S: PageSource> Node<S> {
         if index >= SIZE_MAX / PAGE {
             return Err(Error::TooLarge);
         }
-        file.lock().page_mut(&self.block, index)
+        let made = file.lock().page_mut(&self.block, index)?;
+        if made.replaced {
+            self.block.source.unmap(self, index..index + 1, false);
+        }
+        Ok(made.page)
+    }
+
+    /// The page with this number, for a mapping; `write`: it is written to by way of it, which is a change of the file. A hole
+    /// becomes a page. `None`: the end is before it.
+    ///
+    /// The page may be mapped until [`PageSource::unmap`] says otherwise, or, without that, as long as the node is held.
+    ///
+    /// # Errors
+    /// [`Error::IsADirectory`], [`Error::Invalid`]: no file; [`Error::NoSpace`].
+    pub fn map_page(&self, index: u64, write: bool, now: Time) -> Result<Option<MapPage<S::Page>>> {
+        let mut file = self.file()?.lock();
+        if index >= file.size.div_ceil(PAGE) {
+            return Ok(None);
+        }
+        file.mapped = true;
+        if let PageRef::Packed(octets) = file.page(index)
+            && !write
+            && (octets.len() == PAGE_SIZE || !file.packed_is_cut)
+        {
+            return Ok(Some(MapPage::Packed(octets)));
+        }
+        let made = file.page_mut(&self.block, index)?;
+        drop(file);
+        if made.replaced {
+            self.block.source.unmap(self, index..index + 1, false);
+        }
+        if write {
+            self.modified(now);
+        }
+        Ok(Some(MapPage::Page(made.page)))
+    }
+
+    /// What follows a change of the pages of a file that may be mapped.
+    fn unmap(&self, mapped: bool, pages: Range<u64>, truncated: bool) {
+        if mapped && !pages.is_empty() {
+            self.block.source.unmap(self, pages, truncated);
+        }
     }
 
     /// Octets up to `end` were written: the file is at least as long.
@@ -185,7 +255,8 @@ impl<S: PageSource> Node<S> {
     /// As of [`Self::write_page`].
     pub fn append(&self, octets: &[u8], now: Time) -> Result<(usize, u64)> {
         let mut file = self.file()?.lock();
-        let mut done = 0;
+        let first = file.size / PAGE;
+        let (mut done, mut replaced) = (0, false);
         while done < octets.len() {
             let (index, at) = (file.size / PAGE, (file.size % PAGE) as usize);
             let len = (PAGE_SIZE - at).min(octets.len() - done);
@@ -195,7 +266,10 @@ impl<S: PageSource> Node<S> {
                 file.page_mut(&self.block, index)
             };
             match page {
-                Ok(page) => page.write(at, &octets[done..done + len]),
+                Ok(made) => {
+                    replaced |= made.replaced;
+                    made.page.write(at, &octets[done..done + len]);
+                }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
             }
@@ -204,6 +278,8 @@ impl<S: PageSource> Node<S> {
         }
         let size = file.size;
         drop(file);
+        // Only the page with the old end in it can have been the packed tree's.
+        self.unmap(replaced, first..first + 1, false);
         self.modified(now);
         Ok((done, size))
     }
@@ -218,13 +294,17 @@ impl<S: PageSource> Node<S> {
         if size > SIZE_MAX {
             return Err(Error::TooLarge);
         }
-        let gone = {
+        let (gone, mapped) = {
             let mut file = file.lock();
             let kept = size.min(file.size);
             let gone = file.truncate(kept);
+            let mapped = file.mapped && size < file.size;
             file.size = size;
-            gone
+            (gone, mapped)
         };
+        // From the page with the new end on: it may be the packed tree's, which has the old octets behind that.
+        self.unmap(mapped, size / PAGE..size.div_ceil(PAGE), false);
+        self.unmap(mapped, size.div_ceil(PAGE)..u64::MAX, true);
         self.block.return_pages(gone.len());
         self.modified(now);
         Ok(())
@@ -252,11 +332,12 @@ impl<S: PageSource> Node<S> {
                 match file.page_mut(&self.block, index) {
                     Ok(_) => new.push(index),
                     Err(error) => {
-                        for index in &new {
-                            file.pages.remove(index);
-                        }
+                        let gone: alloc::vec::Vec<_> =
+                            new.iter().filter_map(|index| file.pages.remove(index)).collect();
+                        let mapped = file.mapped;
                         drop(file);
-                        self.block.return_pages(new.len());
+                        self.unmap(mapped, offset / PAGE..end.div_ceil(PAGE), false);
+                        self.block.return_pages(gone.len());
                         return Err(error);
                     }
                 }
@@ -279,7 +360,8 @@ impl<S: PageSource> Node<S> {
         let file = self.file()?;
         self.block.check_writable()?;
         let mut gone = alloc::vec::Vec::new();
-        {
+        let mut failed = Ok(());
+        let mapped = {
             let mut file = file.lock();
             let stored =
                 file.size.max(file.pages.last_key_value().map_or(0, |(index, _)| (index + 1) * PAGE));
@@ -294,10 +376,13 @@ impl<S: PageSource> Node<S> {
                     PageRef::Hole => {}
                     _ if whole && index >= packed_end => gone.extend(file.pages.remove(&index)),
                     // What is the packed tree's would show through.
-                    _ => {
-                        let page = file.page_mut(&self.block, index)?;
-                        page.zero((at % PAGE) as usize..(stop - index * PAGE) as usize);
-                    }
+                    _ => match file.page_mut(&self.block, index) {
+                        Ok(made) => made.page.zero((at % PAGE) as usize..(stop - index * PAGE) as usize),
+                        Err(error) => {
+                            failed = Err(error);
+                            break;
+                        }
+                    },
                 }
                 at = match file.pages.range(index + 1..).next() {
                     // Nothing is to be done in between.
@@ -306,10 +391,12 @@ impl<S: PageSource> Node<S> {
                     _ => stop,
                 };
             }
-        }
+            file.mapped
+        };
+        self.unmap(mapped, offset / PAGE..offset.saturating_add(len).div_ceil(PAGE), false);
         self.block.return_pages(gone.len());
         self.modified(now);
-        Ok(())
+        failed
     }
 
     /// Where data, or a hole, is next: lseek(2). Behind the last data there is a hole.

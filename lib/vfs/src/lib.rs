@@ -13,7 +13,8 @@
 //! attributes each have a spin lock that is held for one step: a look-up, a page. Changes to the names of a file system are in
 //! line behind its `tree` lock; order: tree, directories, a node's content, its attributes, the limits. No lock is held while
 //! content is copied to or from a program: [`FileContent`] hands pages out by reference, and what is removed in the meantime
-//! goes when the last reference does.
+//! goes when the last reference does. A page may be mapped, too ([`Node::map_page`]); a mapping is no reference, so what leaves a file
+//! is unmapped first ([`PageSource::unmap`]).
 //!
 //! **Memory.** Pages and promises of memory come from the caller's [`PageSource`].
 
@@ -38,7 +39,7 @@ pub mod walk;
 
 pub use dir::DirEntry;
 pub use error::{Error, Result};
-pub use file::{FileContent, PageRef, Seek};
+pub use file::{FileContent, MapPage, PageRef, Seek};
 pub use node::{Content, FileType, Node, SetTime, Stat, Time};
 pub use packed::{Damage, PackedTree};
 pub use page::{PAGE_SIZE, Page, PageSource};

@@ -101,8 +101,8 @@ pub enum Content<S: PageSource> {
     PackedSymlink(&'static [u8]),
     /// A device's number.
     Device(u64),
-    /// A pipe or a socket.
-    Endpoint,
+    /// A pipe or a socket, and the caller's object behind it as long as somebody has it open.
+    Endpoint(SpinLock<Option<Weak<dyn Any + Send + Sync>>>),
     /// Text that is made when the file is opened.
     Text(Box<dyn TextFile>),
     /// A directory whose entries are looked up elsewhere.
@@ -117,6 +117,11 @@ impl<S: PageSource> Content<S> {
     /// An empty file.
     pub fn file() -> Self {
         Self::File(SpinLock::new(FileContent::new(&[])))
+    }
+
+    /// A pipe or a socket that nobody has open.
+    pub fn endpoint() -> Self {
+        Self::Endpoint(SpinLock::new(None))
     }
 
     /// An empty directory in `parent`; one without is its own.

@@ -97,6 +97,21 @@ impl Directory {
         }
     }
 
+    /// The directory with this name in it, added empty with these permissions if there is none.
+    ///
+    /// # Errors
+    /// [`PackError::Name`]; [`PackError::Exists`]: the name is that of something else.
+    pub fn directory(&mut self, name: &[u8], mode: u32, mtime: Time) -> Result<&mut Self, PackError> {
+        if !is_name(name) {
+            return Err(PackError::Name);
+        }
+        let empty = || Packable::Directory(Self::new(mode, mtime));
+        match self.children.entry(name.to_vec()).or_insert_with(empty) {
+            Packable::Directory(directory) => Ok(directory),
+            Packable::File { .. } | Packable::Symlink { .. } => Err(PackError::Exists),
+        }
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use crate::Node;
+
 /// Bytes of a page.
 pub const PAGE_SIZE: usize = 4096;
 
@@ -28,4 +30,11 @@ pub trait PageSource: Send + Sync + 'static {
     fn charge(&self, octets: usize) -> bool;
     /// Gives octets that were charged back.
     fn uncharge(&self, octets: usize);
+
+    /// Pages of a file that was mapped ([`Node::map_page`]) are other ones now, or are gone: when this returns, no mapping leads to
+    /// what was there before. `truncated`: the file ends before them, so that copies of them, which private mappings have, go,
+    /// too. Called without locks, while there are still references to what is gone.
+    fn unmap(&self, file: &Node<Self>, pages: Range<u64>, truncated: bool)
+    where
+        Self: Sized;
 }

@@ -1,15 +1,21 @@
-//! [`UserBuffers`]: the program's buffers of one read or write, in one piece or in several (readv(2)).
+//! [`UserBuffers`]: the program's buffers of one read or write, in one piece or in several (readv(2)); or, for sendfile(2), what is to be
+//! written, which the kernel has.
 
 use alloc::vec::Vec;
 
-use kernel::uaccess::{self, Fault};
+use kernel::uaccess;
+use sync::SpinLock;
 
-use crate::errno::{EINVAL, Errno};
+use crate::errno::{EFAULT, EINVAL, Errno};
 
 /// Most octets of one read or write (`MAX_RW_COUNT`).
 const MAX_COUNT: usize = 0x7fff_f000;
 /// Most pieces (`IOV_MAX`).
 const MAX_PIECES: u64 = 1024;
+
+/// A spin lock that is held while program memory is copied, which may page in: for one attempt of a call, in which nobody else
+/// runs on this CPU. The page-in's locks come after it, and it comes after none.
+pub type CopyLock = SpinLock<()>;
 
 /// Buffers of the program, filled or emptied from the front. All of them lie in the program's part; whether they are mapped shows
 /// when they are used.
@@ -23,6 +29,8 @@ enum Pieces {
     One(u64, usize),
     /// The pieces, the present one, and octets of it that are done.
     Many(Vec<(u64, usize)>, usize, usize),
+    /// Octets that the kernel has, and how many of them are done. Only [`UserBuffers::read`] takes of them.
+    Kernel(Vec<u8>, usize),
 }
 
 impl UserBuffers {
@@ -34,6 +42,11 @@ impl UserBuffers {
         uaccess::check_range(address, len as u64)?;
         let left = len.min(MAX_COUNT);
         Ok(Self { pieces: Pieces::One(address, left), left })
+    }
+
+    /// Octets that the kernel has, to be written.
+    pub fn of_kernel(octets: Vec<u8>) -> Self {
+        Self { left: octets.len(), pieces: Pieces::Kernel(octets, 0) }
     }
 
     /// The buffers of an array of `struct iovec`.
@@ -71,7 +84,7 @@ impl UserBuffers {
         self.left == 0
     }
 
-    /// Address and octets of the front piece. `None`: nothing is left.
+    /// Address and octets of the front piece. `None`: nothing of the program's is left.
     pub fn front(&self) -> Option<(u64, usize)> {
         if self.left == 0 {
             return None;
@@ -81,6 +94,7 @@ impl UserBuffers {
             Pieces::Many(pieces, at, done) => {
                 pieces.get(*at).map(|&(address, len)| (address + *done as u64, len - *done))
             }
+            Pieces::Kernel(..) => None,
         }
     }
 
@@ -106,6 +120,7 @@ impl UserBuffers {
                     }
                 }
             }
+            Pieces::Kernel(_, done) => *done += octets,
         }
     }
 
@@ -115,7 +130,14 @@ impl UserBuffers {
     /// `EFAULT`, if not one octet could be read.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, Errno> {
         let len = to.len();
-        self.transfer(len, &mut |address, at, len| uaccess::read_bytes(address, &mut to[at..at + len]))
+        if let Pieces::Kernel(octets, done) = &self.pieces {
+            let from = octets.get(*done..).unwrap_or_default();
+            let len = len.min(from.len());
+            to[..len].copy_from_slice(&from[..len]);
+            self.advance(len);
+            return Ok(len);
+        }
+        self.transfer(len, &mut |address, at, len| uaccess::read_some(address, &mut to[at..at + len]))
     }
 
     /// Puts octets into the program's buffers; returns how many: all of `from` that fit.
@@ -123,31 +145,31 @@ impl UserBuffers {
     /// # Errors
     /// `EFAULT`, if not one octet could be written.
     pub fn write(&mut self, from: &[u8]) -> Result<usize, Errno> {
-        self.transfer(from.len(), &mut |address, at, len| uaccess::write_bytes(address, &from[at..at + len]))
+        self.transfer(from.len(), &mut |address, at, len| uaccess::write_some(address, &from[at..at + len]))
     }
 
     /// Has `copy` move octets from or to the program, piece by piece, up to so many: it gets an address of the program, how many
-    /// octets were moved before, and how many to move. Returns how many were moved.
+    /// octets were moved before, and how many to move; it says how many it has moved, fewer where the program's memory ends.
+    /// Returns how many were moved.
     ///
     /// # Errors
     /// `EFAULT`, if not one octet could be moved.
     pub fn transfer(
         &mut self,
         octets: usize,
-        copy: &mut dyn FnMut(u64, usize, usize) -> Result<(), Fault>,
+        copy: &mut dyn FnMut(u64, usize, usize) -> usize,
     ) -> Result<usize, Errno> {
         let mut done = 0;
         while done < octets
             && let Some((address, len)) = self.front()
         {
             let step = len.min(octets - done);
-            match copy(address, done, step) {
-                Ok(()) => {}
-                Err(_) if done > 0 => return Ok(done),
-                Err(fault) => return Err(fault.into()),
+            let moved = copy(address, done, step);
+            self.advance(moved);
+            done += moved;
+            if moved < step {
+                return if done > 0 { Ok(done) } else { Err(EFAULT) };
             }
-            self.advance(step);
-            done += step;
         }
         Ok(done)
     }

@@ -2,13 +2,13 @@
 
 use alloc::sync::Arc;
 
-use kernel::console;
-use kernel::sched;
+use kernel::{console, sched, time};
 
 use crate::buffers::UserBuffers;
 use crate::errno::{EAGAIN, ENOMEM, Errno, Result};
 use crate::fd::{self, Description, File, Stat};
 use crate::readiness::{Readiness, events};
+use crate::terminal::{self, ReadWait};
 
 /// Octets that go through the kernel at a step.
 const CHUNK: usize = 512;
@@ -45,8 +45,18 @@ impl File for Console {
         let len = len.min(CHUNK);
         // Octets that were taken and cannot be delivered would be lost.
         to.prepare(len)?;
-        let len = READINESS
-            .block_on(events::IN, nonblocking, None, || console::try_read(&mut chunk[..len]).ok_or(EAGAIN))?;
+        let mut attempt = || console::try_read(&mut chunk[..len]).ok_or(EAGAIN);
+        let len = match terminal::read_wait() {
+            ReadWait::Octet => READINESS.block_on(events::IN, nonblocking, None, attempt)?,
+            ReadWait::AtMost(0) => attempt().unwrap_or(0),
+            ReadWait::AtMost(ns) => {
+                let deadline = time::now_ns().saturating_add(ns);
+                match READINESS.block_on(events::IN, nonblocking, Some(deadline), attempt) {
+                    Err(EAGAIN) if !nonblocking => 0,
+                    result => result?,
+                }
+            }
+        };
         to.write(&chunk[..len])
     }
 
@@ -80,5 +90,9 @@ impl File for Console {
     fn stat(&self) -> Stat {
         const S_IFCHR: u32 = 0o020_000;
         Stat { mode: S_IFCHR | 0o620, inode: 1, size: 0, device: 4 << 8 | 64 } // ttyS0
+    }
+
+    fn ioctl(&self, op: u32, arg: u64) -> Result {
+        terminal::ioctl(op, arg)
     }
 }

@@ -12,6 +12,7 @@ use sync::SpinLock;
 use self::numbers::Numbers;
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EBUSY, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
+use crate::files::opened::Place;
 use crate::files::{self, Node};
 use crate::limits;
 use crate::readiness::Readiness;
@@ -61,6 +62,11 @@ pub trait File: Any + Send + Sync {
 
     /// What it was opened by, if that was a path.
     fn node(&self) -> Option<&Arc<Node>> {
+        None
+    }
+
+    /// Where it was found, if it is something with a name.
+    fn place(&self) -> Option<&Place> {
         None
     }
 

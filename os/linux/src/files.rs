@@ -9,6 +9,7 @@ pub mod directory;
 pub mod etc;
 pub mod lock;
 pub mod mapping;
+pub mod memfd;
 pub mod mount;
 pub mod names;
 pub mod open;
@@ -24,6 +25,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel::mm::Map;
+use kernel::mm::file::FileBacking;
 use kernel::{time, uaccess};
 use sync::{Once, SpinLock};
 use vfs::walk::{self, Parent, Resolve, Start};
@@ -57,6 +59,8 @@ pub struct Operations {
     pub forget: fn(*const Description),
     /// mmap(2) of what is behind a descriptor: offset, request, and whether it is shared.
     pub map: fn(&Description, u64, Map, bool) -> Result,
+    /// madvise(2), `MADV_REMOVE`: offset and octets.
+    pub punch_hole: fn(&FileBacking, u64, u64) -> Outcome<()>,
 }
 
 static OPERATIONS: Once<Operations> = Once::new();
@@ -76,7 +80,12 @@ static VIEW: Once<View> = Once::new();
 
 /// Sets the root, which is the working directory, too. Called once, before the program starts.
 pub(crate) fn set_root(root: Arc<Node>) {
-    let _ = OPERATIONS.set(Operations { fcntl: lock::fcntl, forget: lock::forget, map: mapping::map });
+    let _ = OPERATIONS.set(Operations {
+        fcntl: lock::fcntl,
+        forget: lock::forget,
+        map: mapping::map,
+        punch_hole: mapping::punch_hole,
+    });
     let working_directory = SpinLock::new(root.clone());
     let _ = VIEW.set(View { root, working_directory, umask: AtomicU32::new(0o022) });
 }
@@ -106,6 +115,14 @@ pub fn set_working_directory(node: Arc<Node>) -> Outcome<()> {
     // What it replaces is dropped when the lock is open.
     let _before = core::mem::replace(&mut *view().working_directory.lock(), node);
     Ok(())
+}
+
+/// Makes the directory with this path the working directory.
+///
+/// # Errors
+/// As of chdir(2).
+pub fn change_directory(path: &[u8]) -> Outcome<()> {
+    set_working_directory(walk::node(&start(AT_FDCWD, path, Resolve::default())?, path, true)?)
 }
 
 /// umask(2).

@@ -3,10 +3,10 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
-use kernel::mm::{self, Access, Map, MapError, PageInError, Remap};
+use kernel::mm::{self, Access, Map, MapError, MappedArea, PageInError, Remap};
 use kernel::{sched, uaccess};
 
-use crate::errno::{EAGAIN, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
+use crate::errno::{EACCES, EAGAIN, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
 use crate::{fd, files};
 
 fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
@@ -57,7 +57,7 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
             let files = files::operations().ok_or(ENODEV)?;
             (files.map)(&file, offset, request, flags & TYPE != PRIVATE)
         }
-        None => Ok(mm::map(request)?),
+        None => Ok(mm::map(request, None)?),
     }
 }
 
@@ -122,11 +122,12 @@ pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
         return Ok(0);
     }
     match advice {
+        // Without a file behind it, memory is given up at once.
+        FREE if areas(addr..end).any(|area| area.file.is_some()) => return Err(EINVAL),
         DONTNEED | FREE | DONTNEED_LOCKED => mm::discard(addr, length)?,
-        // Punches a hole into a file, and there are none.
         REMOVE => {
             mm::check_mapped(addr, length).map_err(behind_is_unmapped)?;
-            return Err(EINVAL);
+            return remove(addr..end);
         }
         POPULATE_READ | POPULATE_WRITE => {
             mm::check_mapped(addr, length).map_err(behind_is_unmapped)?;
@@ -135,10 +136,35 @@ pub fn madvise(addr: u64, length: u64, advice: i32) -> Result {
                 PageInError::Protected => EINVAL,
                 // Gone meanwhile.
                 PageInError::NotMapped | PageInError::NoMemory => ENOMEM,
-                PageInError::Kernel => EFAULT,
+                PageInError::Kernel | PageInError::BehindEnd | PageInError::NoSpace => EFAULT,
             })?;
         }
         _ => mm::check_mapped(addr, length).map_err(behind_is_unmapped)?,
+    }
+    Ok(0)
+}
+
+/// The areas in a range, one after the other, as each is when it is its turn.
+fn areas(range: core::ops::Range<u64>) -> impl Iterator<Item = MappedArea> {
+    let mut at = range.start;
+    core::iter::from_fn(move || {
+        let area = mm::area_at_or_above(at).filter(|area| area.range.start < range.end)?;
+        at = area.range.end;
+        Some(area)
+    })
+}
+
+/// madvise(2), `MADV_REMOVE`: punches holes into the files that are mapped in a range.
+fn remove(range: core::ops::Range<u64>) -> Result {
+    for area in areas(range.clone()) {
+        let part = area.range.start.max(range.start)..area.range.end.min(range.end);
+        let Some(backing) = area.file else { return Err(EINVAL) };
+        if !backing.shared || !area.protection.write {
+            return Err(EACCES);
+        }
+        let offset = backing.first * PAGE_SIZE + (part.start - area.range.start);
+        let files = files::operations().ok_or(EINVAL)?;
+        (files.punch_hole)(&backing, offset, part.end - part.start)?;
     }
     Ok(0)
 }

@@ -720,7 +720,7 @@ pub fn linux_fault(frame: &mut TrapFrame, cause: Cause) {
     if let Cause::Page { reason: PageInError::NoMemory, .. } = cause {
         report::program_fault(frame, cause);
     }
-    let signal = report::signal_of(frame.vector);
+    let signal = report::signal_of(frame.vector, cause);
     let thread = sched::current();
     let blocked = thread.signals.lock().mask & bit(signal) != 0;
     let action = action(signal);
@@ -728,7 +728,12 @@ pub fn linux_fault(frame: &mut TrapFrame, cause: Cause) {
         report::program_fault(frame, cause);
     }
     let (code, address) = match cause {
-        Cause::Page { address, reason: PageInError::Protected, .. } => (2, address),
+        // SEGV_ACCERR, BUS_ADRERR
+        Cause::Page {
+            address,
+            reason: PageInError::Protected | PageInError::BehindEnd | PageInError::NoSpace,
+            ..
+        } => (2, address),
         Cause::Page { address, .. } => (1, address),
         Cause::Exception => match signal {
             // FPE_INTDIV, ILL_ILLOPN

@@ -64,6 +64,7 @@ pub fn run(booted: &Booted) -> ! {
     let _ = PROGRAM.set(Program {
         name: argv0.into(),
         args: booted.settings.args.iter().map(|word| word.as_str().into()).collect(),
+        env: booted.settings.env.iter().map(|word| word.as_str().into()).collect(),
     });
     if console::open_standard().is_err() {
         refuse(format_args!("too little memory for the program's descriptors (-m)"));
@@ -80,6 +81,7 @@ pub fn run(booted: &Booted) -> ! {
 struct Program {
     name: Box<str>,
     args: Vec<Box<str>>,
+    env: Vec<Box<str>>,
 }
 
 static PROGRAM: Once<Program> = Once::new();
@@ -91,13 +93,23 @@ pub(crate) fn name() -> &'static str {
 
 /// Name and arguments, each with a zero behind it (/proc/self/cmdline).
 pub(crate) fn command_line() -> Vec<u8> {
-    let mut words: Vec<u8> = Vec::new();
     let args = PROGRAM.get().map(|program| program.args.as_slice()).unwrap_or_default();
-    for word in [name()].into_iter().chain(args.iter().map(|word| &**word)) {
-        words.extend_from_slice(word.as_bytes());
-        words.push(0);
+    with_zeroes([name()].into_iter().chain(args.iter().map(|word| &**word)))
+}
+
+/// The environment it was started with, each variable with a zero behind it (/proc/self/environ).
+pub(crate) fn environment() -> Vec<u8> {
+    let env = PROGRAM.get().map(|program| program.env.as_slice()).unwrap_or_default();
+    with_zeroes(env.iter().map(|word| &**word))
+}
+
+fn with_zeroes<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for word in words {
+        octets.extend_from_slice(word.as_bytes());
+        octets.push(0);
     }
-    words
+    octets
 }
 
 /// The thread name that Linux gives: the last part of the path, 15 octets.

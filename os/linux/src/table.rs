@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
-use crate::files::{attributes, directory, lock, names, open, stat, transfer};
+use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
 use crate::service::Kind;
 use crate::{
@@ -86,6 +86,7 @@ macro_rules! syscalls {
     (@owner directory::$handler:ident) => { Some(Kind::Files) };
     (@owner files::$handler:ident) => { Some(Kind::Files) };
     (@owner lock::$handler:ident) => { Some(Kind::Files) };
+    (@owner memfd::$handler:ident) => { Some(Kind::Files) };
     (@owner names::$handler:ident) => { Some(Kind::Files) };
     (@owner open::$handler:ident) => { Some(Kind::Files) };
     (@owner stat::$handler:ident) => { Some(Kind::Files) };
@@ -132,15 +133,14 @@ syscalls! {
     6 lstat(path, statbuf) => stat::lstat, full;
     7 poll(fds, nfds, timeout) => poll::poll, full;
     8 lseek(fd, offset, whence) => file::lseek, full;
-    9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap,
-        partial "a file is mapped as it is at the moment, not shared for writing (ENODEV); no new executable pages";
+    9 mmap(addr, length, prot, flags, fd, offset) => memory::mmap, partial "no new executable pages (EACCES)";
     10 mprotect(addr, len, prot) => memory::mprotect, partial "no new executable pages (EACCES)";
     11 munmap(addr, length) => memory::munmap, partial "the image's own pages stay (EACCES)";
     12 brk(addr) => memory::brk, full;
     13 rt_sigaction(signum, act, oldact, sigsetsize) => signal::rt_sigaction, full;
     14 rt_sigprocmask(how, set, oldset, sigsetsize) => signal::rt_sigprocmask, full;
     15 rt_sigreturn() => signal::rt_sigreturn, full;
-    16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; the console is no terminal yet (ENOTTY)";
+    16 ioctl(fd, op, argp) => file::ioctl, partial "FIONBIO, FIOCLEX, FIONREAD; of terminals' settings, raw mode and the window's size";
     17 pread64(fd, buf, count, offset) => transfer::pread64, full;
     18 pwrite64(fd, buf, count, offset) => transfer::pwrite64, full;
     19 readv(fd, iov, iovcnt) => file::readv, full;
@@ -151,9 +151,10 @@ syscalls! {
     24 sched_yield() => scheduling::sched_yield, full;
     25 mremap(addr, old_len, new_len, flags, new_addr) => memory::mremap, full;
     26 msync(addr, length, flags) => memory::msync, full;
-    27 mincore(addr, length, vec) => memory::mincore, full;
+    27 mincore(addr, length, vec) => memory::mincore,
+        partial "of a file's pages it tells which were touched by way of the mapping";
     28 madvise(addr, length, advice) => memory::madvise,
-        partial "MADV_DONTNEED, MADV_FREE and MADV_POPULATE_* act; other advice is taken and not followed";
+        partial "MADV_DONTNEED, MADV_FREE, MADV_REMOVE and MADV_POPULATE_* act; other advice is taken and not followed";
     32 dup(oldfd) => file::dup, full;
     33 dup2(oldfd, newfd) => file::dup2, full;
     34 pause() => signal::pause, full;
@@ -163,7 +164,7 @@ syscalls! {
     38 setitimer(which, new_value, old_value) => timer::setitimer,
         partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
-    40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, partial "from file to file (EINVAL otherwise)";
+    40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, full;
     41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
     42 connect(sockfd, addr, addrlen) => socket::connect, full;
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
@@ -223,7 +224,7 @@ syscalls! {
     130 rt_sigsuspend(mask, sigsetsize) => signal::rt_sigsuspend, full;
     131 sigaltstack(ss, old_ss) => signal::sigaltstack, full;
     132 utime(path, times) => attributes::utime, full;
-    133 mknod(path, mode, dev) => names::mknod, partial "pipes with a name cannot be opened (ENXIO)";
+    133 mknod(path, mode, dev) => names::mknod, full;
     137 statfs(path, buf) => stat::statfs, full;
     138 fstatfs(fd, buf) => stat::fstatfs, full;
     140 getpriority(which, who) => scheduling::getpriority, full;
@@ -288,7 +289,7 @@ syscalls! {
     235 utimes(path, times) => attributes::utimes, full;
     257 openat(dirfd, path, flags, mode) => open::openat, partial "no O_ASYNC; O_DIRECT and O_SYNC change nothing";
     258 mkdirat(dirfd, path, mode) => names::mkdirat, full;
-    259 mknodat(dirfd, path, mode, dev) => names::mknodat, partial "as mknod";
+    259 mknodat(dirfd, path, mode, dev) => names::mknodat, full;
     260 fchownat(dirfd, path, owner, group, flags) => attributes::fchownat, full;
     261 futimesat(dirfd, path, times) => attributes::futimesat, full;
     262 newfstatat(dirfd, path, statbuf, flags) => stat::newfstatat, partial "as fstat";
@@ -327,6 +328,7 @@ syscalls! {
     315 sched_getattr(pid, attr, size, flags) => scheduling::sched_getattr, partial "as sched_setattr";
     316 renameat2(olddirfd, old, newdirfd, new, flags) => names::renameat2, full;
     318 getrandom(buf, buflen, flags) => info::getrandom, full;
+    319 memfd_create(name, flags) => memfd::memfd_create, partial "no seals, no large pages (EINVAL)";
     324 membarrier(cmd, flags, cpu_id) => memory::membarrier,
         partial "no MEMBARRIER_CMD_*_SYNC_CORE, no MEMBARRIER_CMD_*_RSEQ";
     325 mlock2(addr, len, flags) => memory::mlock2, full;

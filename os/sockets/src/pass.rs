@@ -256,6 +256,7 @@ fn link_of(device: &dyn NetDevice) -> Link {
         mac: MacAddr(device.mac()),
         mtu: device.mtu(),
         tx_checksum: device.offloads().tx_checksum,
+        tx_segmentation: device.offloads().tx_segmentation,
         up: device.link_up(),
     }
 }

@@ -12,17 +12,18 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 use frame::Frame;
 use kernel::mm::packets;
-use linux::buffers::UserBuffers;
+use linux::buffers::{CopyLock, UserBuffers};
 use linux::errno::{
     EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, ECONNABORTED, ECONNRESET, EFAULT, EINPROGRESS,
     EINVAL, EISCONN, ENETDOWN, ENETUNREACH, ENOBUFS, ENOTCONN, EOPNOTSUPP, EPIPE, ERESTARTSYS, Errno,
 };
 use linux::fd::{self, File, Stat};
+use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
 use net::HEADROOM;
 use net::stack::{ConnectError, ListenerHandle, OpenError, TcpHandle};
-use net::tcp::FourTuple;
+use net::tcp::{FourTuple, State};
 use sync::SpinLock;
 use wire::Port;
 
@@ -37,7 +38,7 @@ const CHUNK: usize = 1460;
 /// Octets for which a frame has room at least, so that the next small writes find room in it.
 const MIN_CHUNK: usize = 256;
 /// Most connections that wait to be accepted (`net.core.somaxconn`).
-const MAX_BACKLOG: usize = 4096;
+const MAX_BACKLOG: usize = 4095;
 
 /// Things that a program wants of its flow, besides sending and receiving.
 mod request {
@@ -87,6 +88,9 @@ pub struct TcpSocket {
     inode: u64,
     readiness: Readiness,
     place: SpinLock<Place>,
+    /// Held while octets are moved, so that those of one call stay together whoever else receives or sends.
+    receiving: CopyLock,
+    sending: CopyLock,
     receive: SpinLock<ReceiveQueue>,
     send: SpinLock<SendQueue>,
     accepted: SpinLock<VecDeque<Arc<TcpSocket>>>,
@@ -114,6 +118,8 @@ impl TcpSocket {
             inode: fd::next_inode(),
             readiness: Readiness::new(),
             place: SpinLock::new(Place { phase, bound: None, outcome_due: false }),
+            receiving: CopyLock::new(()),
+            sending: CopyLock::new(()),
             receive: SpinLock::new(ReceiveQueue::default()),
             send: SpinLock::new(SendQueue::default()),
             accepted: SpinLock::new(VecDeque::new()),
@@ -182,6 +188,7 @@ impl TcpSocket {
 
     /// Octets, in order, of what was received; `EAGAIN`: there are none yet.
     fn try_receive(&self, to: &mut UserBuffers, discard: bool) -> Result<usize, Errno> {
+        let turn = self.receiving.lock();
         let mut done = 0;
         let mut result = Ok(());
         while result.is_ok() && !to.is_empty() {
@@ -208,12 +215,14 @@ impl TcpSocket {
             done += delivered;
             self.read.fetch_add(delivered as u32, Ordering::AcqRel);
         }
+        drop(turn);
         if done > 0 {
             self.post();
             return Ok(done);
         }
         result?;
-        if to.is_empty() { Ok(0) } else { self.end_of_receive() }
+        // Asked for nothing: as soon as there is something, as on Linux.
+        if to.is_empty() && self.receive.lock().octets() > 0 { Ok(0) } else { self.end_of_receive() }
     }
 
     /// What a receive says that found nothing.
@@ -238,6 +247,7 @@ impl TcpSocket {
     }
 
     fn peek(&self, to: &mut UserBuffers) -> Result<usize, Errno> {
+        let _turn = self.receiving.lock();
         let views = self.receive.lock().views(to.len())?;
         if views.is_empty() {
             return self.end_of_receive();
@@ -267,6 +277,7 @@ impl TcpSocket {
                 return Err(EPIPE);
             }
         }
+        let turn = self.sending.lock();
         let mut done = 0;
         let result = loop {
             if from.is_empty() {
@@ -277,6 +288,7 @@ impl TcpSocket {
                 Err(error) => break Err(error),
             }
         };
+        drop(turn);
         if done > 0 {
             self.post();
             result.unwrap_or_else(|error| self.keep_error(error));
@@ -403,10 +415,18 @@ fn remote(tuple: &FourTuple) -> SocketAddr {
     SocketAddr::new(tuple.remote, tuple.remote_port.0)
 }
 
+/// Whether both sides have ended a connection, of which the flow keeps what may still be on its way.
+fn is_over(net: &Net, flow: TcpHandle) -> bool {
+    net.stack.tcp(flow).is_none_or(|flow| matches!(flow.state(), State::TimeWait | State::Closed))
+}
+
 const UNBOUND: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 impl File for TcpSocket {
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
+        if to.is_empty() {
+            return Ok(0);
+        }
         self.receive(to, 0, nonblocking).map(|received| received.len)
     }
 
@@ -540,7 +560,7 @@ impl Socket for TcpSocket {
 
     fn listen(&self, backlog: i32) -> Result<(), Errno> {
         // A negative backlog is a large one, as on Linux.
-        let backlog = usize::try_from(backlog).unwrap_or(MAX_BACKLOG).clamp(1, MAX_BACKLOG);
+        let backlog = usize::try_from(backlog).unwrap_or(MAX_BACKLOG).min(MAX_BACKLOG);
         let this = self.this.upgrade().ok_or(EINVAL)?;
         let config = self.options.lock().config();
         pass::with(|net| {
@@ -550,6 +570,8 @@ impl Socket for TcpSocket {
                     Phase::Idle => place.bound,
                     Phase::Listening { listener, .. } => {
                         place.phase = Phase::Listening { listener, backlog };
+                        drop(place);
+                        self.on_accept(net);
                         return Ok(());
                     }
                     _ => return Err(EINVAL),
@@ -560,7 +582,8 @@ impl Socket for TcpSocket {
                 None => net.bind(self.inode, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), false)?,
             };
             self.place.lock().bound = Some(local);
-            let listening = net.stack.tcp_listen(specified(*local.ip()), Port(local.port()), backlog, config);
+            let listening =
+                net.stack.tcp_listen(specified(*local.ip()), Port(local.port()), backlog + 1, config);
             let listener = listening.map_err(|error| {
                 if bound.is_none() {
                     self.unbind(net);
@@ -644,10 +667,15 @@ impl Socket for TcpSocket {
             return Err(EISCONN);
         }
         let deadline = deadline(self.options.lock().common.send_timeout);
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         loop {
             match self.readiness.block_on(events::OUT, nonblocking, deadline, || self.try_send(from)) {
-                Ok(sent) => done += sent,
+                Ok(sent) => {
+                    done += sent;
+                    if pace.moved(sent) {
+                        break;
+                    }
+                }
                 Err(error) if done > 0 => {
                     self.keep_error(error);
                     break;
@@ -693,6 +721,7 @@ impl Socket for TcpSocket {
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         pass::with(|net| match self.phase() {
+            Phase::Connected { flow, .. } if is_over(net, flow) => Err(ENOTCONN),
             Phase::Connected { .. } => {
                 if how != Shutdown::Write {
                     self.receive.lock().shut = true;
@@ -735,7 +764,9 @@ impl Socket for TcpSocket {
 
     fn peer_address(&self) -> Result<SocketAddr, Errno> {
         match self.phase() {
-            Phase::Connected { tuple, .. } => Ok(remote(&tuple)),
+            Phase::Connected { tuple, flow } if pass::look(|net| is_over(net, flow)) == Some(false) => {
+                Ok(remote(&tuple))
+            }
             _ => Err(ENOTCONN),
         }
     }

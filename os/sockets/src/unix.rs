@@ -5,9 +5,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use linux::buffers::UserBuffers;
-use linux::errno::{EAGAIN, ECONNREFUSED, EINVAL, EISCONN, EMSGSIZE, ENOMEM, EOPNOTSUPP, EPIPE, Errno};
+use kernel::mm::pages::Promise;
+use linux::buffers::{CopyLock, UserBuffers};
+use linux::errno::{
+    EAGAIN, ECONNREFUSED, ECONNRESET, EINVAL, EISCONN, EMSGSIZE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPIPE, Errno,
+};
 use linux::fd::{self, File, Stat};
+use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_UNIX, Kind, Received, Shutdown, Socket, flags};
 use sync::SpinLock;
@@ -27,13 +31,32 @@ struct Pair {
 
 struct Side {
     inbox: SpinLock<Inbox>,
+    receiving: CopyLock,
     readiness: Readiness,
+}
+
+/// What was sent at once, or a part of a stream.
+struct Message {
+    octets: Vec<u8>,
+    _memory: Promise,
+}
+
+impl Message {
+    /// Zeroes, so many. `None`: no memory.
+    fn new(len: usize) -> Option<Self> {
+        let (mut octets, mut memory) = (Vec::new(), Promise::none());
+        if !memory.grow(len + MESSAGE_OVERHEAD) || octets.try_reserve_exact(len).is_err() {
+            return None;
+        }
+        octets.resize(len, 0);
+        Some(Self { octets, _memory: memory })
+    }
 }
 
 /// What was sent to a side and not received. A stream's messages are parts of any length.
 #[derive(Default)]
 struct Inbox {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<Message>,
     octets: usize,
     /// Nothing more comes: the other side has said so, or is gone.
     ended: bool,
@@ -41,6 +64,8 @@ struct Inbox {
     shut: bool,
     /// Its owner is gone.
     closed: bool,
+    /// The other side is gone and has not read all. Told once.
+    reset: bool,
 }
 
 impl Inbox {
@@ -49,15 +74,15 @@ impl Inbox {
         self.octets + self.messages.len() * MESSAGE_OVERHEAD
     }
 
-    fn pop(&mut self) -> Option<Vec<u8>> {
+    fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
-        self.octets -= message.len();
+        self.octets -= message.octets.len();
         Some(message)
     }
 
     /// Puts back what was not received.
-    fn put_back(&mut self, message: Vec<u8>) {
-        self.octets += message.len();
+    fn put_back(&mut self, message: Message) {
+        self.octets += message.octets.len();
         self.messages.push_front(message);
     }
 }
@@ -72,7 +97,11 @@ pub struct UnixSocket {
 
 /// Makes a pair.
 pub fn pair(kind: Kind) -> [Arc<UnixSocket>; 2] {
-    let side = || Side { inbox: SpinLock::new(Inbox::default()), readiness: Readiness::new() };
+    let side = || Side {
+        inbox: SpinLock::new(Inbox::default()),
+        receiving: CopyLock::new(()),
+        readiness: Readiness::new(),
+    };
     let pair = Arc::new(Pair { kind, sides: [side(), side()] });
     [0, 1].map(|side| {
         let options = SpinLock::new(Common::new());
@@ -90,7 +119,7 @@ impl UnixSocket {
     }
 
     /// Puts a message into the other side's inbox; `EAGAIN`: there is no room, and the message stays.
-    fn put(&self, message: &mut Option<Vec<u8>>) -> Result<(), Errno> {
+    fn put(&self, message: &mut Option<Message>) -> Result<(), Errno> {
         let limit = self.options.lock().send_buffer as usize;
         let mut inbox = self.others().inbox.lock();
         if inbox.closed && self.pair.kind == Kind::Datagram {
@@ -105,7 +134,7 @@ impl UnixSocket {
         }
         inbox.messages.try_reserve(1).map_err(|_| ENOMEM)?;
         if let Some(message) = message.take() {
-            inbox.octets += message.len();
+            inbox.octets += message.octets.len();
             inbox.messages.push_back(message);
         }
         drop(inbox);
@@ -114,19 +143,40 @@ impl UnixSocket {
     }
 
     /// The next message. `Ok(None)`: the end.
-    fn next(&self) -> Result<Option<Vec<u8>>, Errno> {
+    fn next(&self) -> Result<Option<Message>, Errno> {
         let mut inbox = self.mine().inbox.lock();
         match inbox.pop() {
             Some(message) => Ok(Some(message)),
             // A datagram socket hears no end but its own.
-            None if inbox.shut || inbox.ended && self.pair.kind != Kind::Datagram => Ok(None),
+            None if inbox.shut => Ok(None),
+            None if core::mem::take(&mut inbox.reset) => Err(ECONNRESET),
+            None if inbox.ended && self.pair.kind != Kind::Datagram => Ok(None),
             None => Err(EAGAIN),
         }
     }
 
-    /// Takes octets of a message out and puts the rest back, as a stream and `MSG_PEEK` do.
-    fn put_back(&self, message: Vec<u8>) {
-        self.mine().inbox.lock().put_back(message);
+    /// Hands the next message to `deliver`, which says how many octets of it are done with, and `None` if it is to stay as it was.
+    /// `Ok(None)`: the end.
+    fn with_next<T>(
+        &self,
+        deliver: impl FnOnce(&[u8]) -> Result<(T, Option<usize>), Errno>,
+    ) -> Result<Option<T>, Errno> {
+        let (value, done) = {
+            // Who else receives finds this message or the one behind it, and not both.
+            let _receiving = self.mine().receiving.lock();
+            let Some(mut message) = self.next()? else { return Ok(None) };
+            let delivered = deliver(&message.octets);
+            let done = delivered.as_ref().ok().and_then(|(_, done)| *done);
+            if done.is_none_or(|done| done < message.octets.len()) {
+                message.octets.drain(..done.unwrap_or(0));
+                self.mine().inbox.lock().put_back(message);
+            }
+            delivered?
+        };
+        if done.is_some() {
+            self.tell_sender();
+        }
+        Ok(Some(value))
     }
 
     /// Says that there is room again.
@@ -136,48 +186,42 @@ impl UnixSocket {
 
     fn receive_stream(&self, to: &mut UserBuffers, flags: u32, wait: Wait) -> Result<usize, Errno> {
         let (peek, all) = (flags & flags::PEEK != 0, flags & flags::WAITALL != 0);
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !to.is_empty() {
             let nonblocking = wait.nonblocking || done > 0 && (peek || !all);
-            let next = self.mine().readiness.block_on(events::IN, nonblocking, wait.deadline, || self.next());
-            let mut message = match next {
-                Ok(Some(message)) => message,
+            let received = self.mine().readiness.block_on(events::IN, nonblocking, wait.deadline, || {
+                self.with_next(|message| {
+                    let taken = to.write(message)?;
+                    Ok(((taken, message.len()), (!peek).then_some(taken)))
+                })
+            });
+            match received {
+                Ok(Some((taken, whole))) => {
+                    done += taken;
+                    if peek || taken < whole || pace.moved(taken) {
+                        break;
+                    }
+                }
                 Ok(None) => break,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
-            };
-            let result = to.write(&message);
-            let taken = *result.as_ref().unwrap_or(&0);
-            done += taken;
-            if peek || taken < message.len() {
-                if !peek {
-                    message.drain(..taken);
-                }
-                self.put_back(message);
-            }
-            if taken > 0 && !peek {
-                self.tell_sender();
-            }
-            match result {
-                Err(fault) if done == 0 => return Err(fault),
-                Ok(_) if !peek => {}
-                _ => break,
             }
         }
         Ok(done)
     }
 
     fn receive_message(&self, to: &mut UserBuffers, flags: u32, wait: Wait) -> Result<Received, Errno> {
-        let next =
-            self.mine().readiness.block_on(events::IN, wait.nonblocking, wait.deadline, || self.next())?;
-        let Some(message) = next else { return Ok(Received { len: 0, from: None, truncated: false }) };
-        let whole = message.len();
-        let written = if whole == 0 { Ok(0) } else { to.write(&message) };
-        if flags & flags::PEEK != 0 {
-            self.put_back(message);
-        } else {
-            self.tell_sender();
-        }
+        let peek = flags & flags::PEEK != 0;
+        let next = self.mine().readiness.block_on(events::IN, wait.nonblocking, wait.deadline, || {
+            self.with_next(|message| {
+                let written = if message.is_empty() || to.is_empty() { Ok(0) } else { to.write(message) };
+                // A message that cannot be delivered is lost, as on Linux.
+                Ok(((written, message.len()), (!peek).then_some(message.len())))
+            })
+        })?;
+        let Some((written, whole)) = next else {
+            return Ok(Received { len: 0, from: None, truncated: false });
+        };
         let written = written?;
         let len = if flags & flags::TRUNC != 0 { whole } else { written };
         Ok(Received { len, from: None, truncated: written < whole })
@@ -217,6 +261,9 @@ impl File for UnixSocket {
         {
             let inbox = self.mine().inbox.lock();
             let ended = inbox.shut || inbox.ended && self.pair.kind != Kind::Datagram;
+            if inbox.reset {
+                mask |= events::ERR;
+            }
             if !inbox.messages.is_empty() || ended {
                 mask |= events::IN | events::RDNORM;
             }
@@ -253,7 +300,7 @@ impl File for UnixSocket {
         let inbox = self.mine().inbox.lock();
         let len = match self.pair.kind {
             Kind::Stream => inbox.octets,
-            _ => inbox.messages.front().map_or(0, Vec::len),
+            _ => inbox.messages.front().map_or(0, |message| message.octets.len()),
         };
         drop(inbox);
         kernel::uaccess::write(arg, len as i32)?;
@@ -271,6 +318,9 @@ impl File for UnixSocket {
             inbox.octets = 0;
             core::mem::take(&mut inbox.messages)
         };
+        if !unread.is_empty() && self.pair.kind != Kind::Datagram {
+            self.others().inbox.lock().reset = true;
+        }
         drop(unread);
         self.end();
         self.tell_sender();
@@ -319,25 +369,32 @@ impl Socket for UnixSocket {
         if !stream && from.len() > limit.saturating_sub(MESSAGE_OVERHEAD) {
             return Err(EMSGSIZE);
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         loop {
             let len = if stream { from.len().min(STEP) } else { from.len() };
-            let mut octets = Vec::new();
-            octets.try_reserve_exact(len).map_err(|_| ENOMEM)?;
-            octets.resize(len, 0);
+            let mut message = match Message::new(len) {
+                Some(message) => message,
+                None if done > 0 => return Ok(done),
+                None => return Err(ENOBUFS),
+            };
             if len > 0 {
-                match from.read(&mut octets) {
-                    Ok(taken) => octets.truncate(taken),
+                match from.read(&mut message.octets) {
+                    Ok(taken) => message.octets.truncate(taken),
                     Err(_) if done > 0 => return Ok(done),
                     Err(fault) => return Err(fault),
                 }
             }
-            let len = octets.len();
-            let mut message = (!stream || len > 0).then_some(octets);
+            let len = message.octets.len();
+            let mut message = (!stream || len > 0).then_some(message);
             let put =
                 self.mine().readiness.block_on(events::OUT, nonblocking, deadline, || self.put(&mut message));
             match put {
-                Ok(()) => done += len,
+                Ok(()) => {
+                    done += len;
+                    if pace.moved(len) {
+                        return Ok(done);
+                    }
+                }
                 Err(_) if done > 0 => return Ok(done),
                 Err(error) => return Err(error),
             }
@@ -394,7 +451,10 @@ impl Socket for UnixSocket {
             return Err(EOPNOTSUPP);
         }
         Ok(match name {
-            name::ERROR => of_int(0),
+            name::ERROR => {
+                let reset = core::mem::take(&mut self.mine().inbox.lock().reset);
+                of_int(if reset { ECONNRESET.0.into() } else { 0 })
+            }
             name::TYPE => of_int(match self.pair.kind {
                 Kind::Stream => 1,
                 Kind::Datagram => 2,

@@ -27,7 +27,7 @@ fn frame(octets: &[u8]) -> Frame {
 
 fn stack(now: Instant) -> Stack {
     let mut stack = Stack::new(Settings::new(Key([1, 2])), pool());
-    let link = Link { mac: OURS, mtu: 1500, tx_checksum: true, up: true };
+    let link = Link { mac: OURS, mtu: 1500, tx_checksum: true, tx_segmentation: true, up: true };
     let iface = stack.add_device("eth0", link).unwrap();
     stack.add_address(iface, "10.0.0.1/24".parse().unwrap(), now).unwrap();
     let other =
@@ -109,7 +109,8 @@ pub fn run(octets: &[u8]) {
             for burst in 0.. {
                 let Some(sent) = stack.poll_transmit(iface, now) else { break };
                 assert!(burst < 1000, "it does not stop sending");
-                assert!(sent.frame.len() <= 18 + 1500);
+                let cut = sent.segmentation.map(|cut| usize::from(cut.header_len) + usize::from(cut.size));
+                assert!(cut.unwrap_or(sent.frame.len()) <= 18 + 1500);
             }
         }
         for (_, iface) in stack.interfaces() {

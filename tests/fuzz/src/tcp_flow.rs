@@ -143,10 +143,12 @@ pub fn run(octets: &[u8]) {
             },
         }
         for burst in 0.. {
-            let Some(segment) = flow.poll_transmit(now) else { break };
+            let most = 1 + burst % 3;
+            let Some(segment) = flow.poll_transmit_many(now, most) else { break };
             assert!(burst < 200, "it does not stop sending: {segment:?}");
+            let each = segment.size.map_or(segment.payload_len(), u32::from);
             assert!(
-                segment.repr.header_len() + segment.payload_len() as usize <= 20 + 600
+                segment.repr.header_len() + each as usize <= 20 + 600 && segment.payload_len() <= most * each
                     || segment.payload.is_none()
             );
         }

@@ -71,7 +71,7 @@ struct Play {
 pub fn run(octets: &[u8]) {
     let now = Instant(0);
     let mut stack = Stack::new(Settings { max_orphans: 2, ..Settings::new(Key([1, 2])) }, pool());
-    let link = Link { mac: SERVER_MAC, mtu: MTU as u16, tx_checksum: false, up: true };
+    let link = Link { mac: SERVER_MAC, mtu: MTU as u16, tx_checksum: false, tx_segmentation: false, up: true };
     assert_eq!(stack.add_device("eth0", link), Ok(ETH0));
     stack.add_address(ETH0, "10.0.0.9/24".parse().unwrap(), now).unwrap();
     let config = Config {

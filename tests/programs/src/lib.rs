@@ -56,30 +56,46 @@ pub unsafe fn show_outcome(name: &str, number: u64, arguments: &[u64]) {
     }
 }
 
-const ERRORS: [(i64, &str); 25] = [
+const ERRORS: [(i64, &str); 41] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (3, "ESRCH"),
+    (4, "EINTR"),
+    (5, "EIO"),
+    (6, "ENXIO"),
     (7, "E2BIG"),
     (9, "EBADF"),
-    (4, "EINTR"),
+    (10, "ECHILD"),
     (11, "EAGAIN"),
     (12, "ENOMEM"),
     (13, "EACCES"),
     (14, "EFAULT"),
+    (15, "ENOTBLK"),
     (16, "EBUSY"),
     (17, "EEXIST"),
+    (18, "EXDEV"),
     (19, "ENODEV"),
     (20, "ENOTDIR"),
+    (21, "EISDIR"),
     (22, "EINVAL"),
+    (24, "EMFILE"),
     (25, "ENOTTY"),
+    (26, "ETXTBSY"),
+    (27, "EFBIG"),
     (28, "ENOSPC"),
     (29, "ESPIPE"),
+    (30, "EROFS"),
+    (31, "EMLINK"),
+    (32, "EPIPE"),
     (34, "ERANGE"),
     (35, "EDEADLK"),
     (36, "ENAMETOOLONG"),
     (38, "ENOSYS"),
+    (39, "ENOTEMPTY"),
+    (40, "ELOOP"),
+    (61, "ENODATA"),
     (75, "EOVERFLOW"),
+    (88, "ENOTSOCK"),
     (95, "EOPNOTSUPP"),
     (110, "ETIMEDOUT"),
 ];
@@ -100,6 +116,8 @@ pub mod number {
     pub const RT_SIGACTION: u64 = 13;
     pub const RT_SIGPROCMASK: u64 = 14;
     pub const IOCTL: u64 = 16;
+    pub const PREAD64: u64 = 17;
+    pub const PWRITE64: u64 = 18;
     pub const READV: u64 = 19;
     pub const WRITEV: u64 = 20;
     pub const SCHED_YIELD: u64 = 24;
@@ -112,10 +130,12 @@ pub mod number {
     pub const ALARM: u64 = 37;
     pub const SETITIMER: u64 = 38;
     pub const GETPID: u64 = 39;
+    pub const SENDFILE: u64 = 40;
     pub const CLONE: u64 = 56;
     pub const KILL: u64 = 62;
     pub const UNAME: u64 = 63;
     pub const FCNTL: u64 = 72;
+    pub const TRUNCATE: u64 = 76;
     pub const GETCWD: u64 = 79;
     pub const READLINK: u64 = 89;
     pub const GETTIMEOFDAY: u64 = 96;
@@ -125,6 +145,7 @@ pub mod number {
     pub const TIMES: u64 = 100;
     pub const RT_SIGQUEUEINFO: u64 = 129;
     pub const SIGALTSTACK: u64 = 131;
+    pub const MKNOD: u64 = 133;
     pub const GETPRIORITY: u64 = 140;
     pub const SETPRIORITY: u64 = 141;
     pub const SCHED_SETPARAM: u64 = 142;
@@ -162,6 +183,7 @@ pub mod number {
     pub const NEWFSTATAT: u64 = 262;
     pub const SET_ROBUST_LIST: u64 = 273;
     pub const GET_ROBUST_LIST: u64 = 274;
+    pub const FALLOCATE: u64 = 285;
     pub const RT_TGSIGQUEUEINFO: u64 = 297;
     pub const PRLIMIT64: u64 = 302;
     pub const CLOCK_ADJTIME: u64 = 305;
@@ -169,8 +191,10 @@ pub mod number {
     pub const SCHED_SETATTR: u64 = 314;
     pub const SCHED_GETATTR: u64 = 315;
     pub const GETRANDOM: u64 = 318;
+    pub const MEMFD_CREATE: u64 = 319;
     pub const MEMBARRIER: u64 = 324;
     pub const MLOCK2: u64 = 325;
+    pub const COPY_FILE_RANGE: u64 = 326;
     pub const PKEY_MPROTECT: u64 = 329;
     pub const PKEY_ALLOC: u64 = 330;
     pub const PKEY_FREE: u64 = 331;

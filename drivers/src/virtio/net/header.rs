@@ -1,6 +1,6 @@
 //! What stands before each packet in a network queue (§ 5.1.6).
 
-use frame::ChecksumOffload;
+use frame::{ChecksumOffload, Segmentation};
 
 /// Octets, unless the device is a legacy one without mergeable buffers, whose headers have no number of buffers.
 pub const LEN: usize = 12;
@@ -10,6 +10,7 @@ pub const LEN_SHORT: usize = 10;
 const FLAG_NEEDS_CSUM: u8 = 1;
 const FLAG_DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
 
 /// The header of a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,13 @@ impl RxHeader {
 }
 
 /// The header of a packet to be sent.
-pub fn for_tx(checksum: Option<ChecksumOffload>) -> [u8; LEN] {
+pub fn for_tx(checksum: Option<ChecksumOffload>, segmentation: Option<Segmentation>) -> [u8; LEN] {
     let mut octets = [0; LEN];
+    if let Some(Segmentation { header_len, size }) = segmentation {
+        octets[1] = GSO_TCPV4;
+        octets[2..4].copy_from_slice(&header_len.to_le_bytes());
+        octets[4..6].copy_from_slice(&size.to_le_bytes());
+    }
     if let Some(ChecksumOffload { start, offset }) = checksum {
         octets[0] = FLAG_NEEDS_CSUM;
         octets[6..8].copy_from_slice(&start.to_le_bytes());
@@ -59,7 +65,7 @@ mod tests {
     #[test]
     fn what_the_device_says_of_a_packet() {
         let header = |flags, gso, buffers: u16| {
-            let mut octets = for_tx(None);
+            let mut octets = for_tx(None, None);
             (octets[0], octets[1]) = (flags, gso);
             octets[10..].copy_from_slice(&buffers.to_le_bytes());
             octets
@@ -78,8 +84,11 @@ mod tests {
 
     #[test]
     fn where_a_checksum_goes() {
-        let header = for_tx(Some(ChecksumOffload { start: 34, offset: 16 }));
+        let header = for_tx(Some(ChecksumOffload { start: 34, offset: 16 }), None);
         assert_eq!(header, [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0]);
-        assert_eq!(for_tx(None), [0; LEN]);
+        let checksum = Some(ChecksumOffload { start: 34, offset: 16 });
+        let cut = for_tx(checksum, Some(Segmentation { header_len: 66, size: 1448 }));
+        assert_eq!(cut, [1, 1, 66, 0, 0xa8, 5, 34, 0, 16, 0, 0, 0]);
+        assert_eq!(for_tx(None, None), [0; LEN]);
     }
 }

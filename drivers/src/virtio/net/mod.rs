@@ -7,9 +7,10 @@ pub mod header;
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::Ordering;
 
-use frame::{Frame, Lent, Pool, RxFrame, TxFrame};
+use frame::{Frame, Lent, Pool, RxFrame, Segmentation, TxFrame};
 use kernel::device::net::{Interrupt, NetCounters, NetDevice, Offloads, TxError};
 use kernel::irq::{ConnectError, Handler};
 use kernel::mm::dma::DmaRegion;
@@ -26,6 +27,7 @@ mod net_feature {
     pub const GUEST_CSUM: u64 = 1 << 1;
     pub const MTU: u64 = 1 << 3;
     pub const MAC: u64 = 1 << 5;
+    pub const HOST_TSO4: u64 = 1 << 11;
     pub const MRG_RXBUF: u64 = 1 << 15;
     pub const STATUS: u64 = 1 << 16;
 }
@@ -35,6 +37,7 @@ const WANTED: u64 = net_feature::CSUM
     | net_feature::GUEST_CSUM
     | net_feature::MTU
     | net_feature::MAC
+    | net_feature::HOST_TSO4
     | net_feature::MRG_RXBUF
     | net_feature::STATUS
     | feature::ANY_LAYOUT
@@ -70,7 +73,7 @@ pub struct VirtioNet {
     rx: Queue<Lent>,
     tx: Queue<Frame>,
     /// Headers of frames without room for one, by chain.
-    headers: DmaRegion,
+    headers: ManuallyDrop<DmaRegion>,
     /// The device was full, and was asked to interrupt when it no longer is.
     tx_waits: bool,
     header_len: usize,
@@ -140,6 +143,8 @@ impl VirtioNet {
             reports_link: device.has(net_feature::STATUS),
             offloads: Offloads {
                 tx_checksum: device.has(net_feature::CSUM),
+                // The one needs the other (§ 5.1.3.1).
+                tx_segmentation: device.has(net_feature::HOST_TSO4) && device.has(net_feature::CSUM),
                 rx_checksum: device.has(net_feature::GUEST_CSUM),
             },
             mac,
@@ -150,7 +155,7 @@ impl VirtioNet {
             counters: NetCounters::default(),
             rx,
             tx,
-            headers,
+            headers: ManuallyDrop::new(headers),
             tx_waits: false,
             live: device.driver_ok(),
         };
@@ -244,7 +249,18 @@ impl VirtioNet {
             let end = usize::from(checksum.start) + usize::from(checksum.offset) + 2;
             self.offloads.tx_checksum && end <= len
         });
-        (ETHERNET_HEADER..=self.longest()).contains(&len) && checksum_fits
+        let longest = match frame.segmentation {
+            None => self.longest(),
+            Some(Segmentation { header_len, size }) => {
+                let piece = usize::from(header_len) + usize::from(size);
+                let can_cut = self.offloads.tx_segmentation && frame.checksum.is_some();
+                if !can_cut || size == 0 || usize::from(header_len) >= len || piece > self.longest() {
+                    return false;
+                }
+                LINK_OCTETS + usize::from(u16::MAX)
+            }
+        };
+        (ETHERNET_HEADER..=longest).contains(&len) && checksum_fits
     }
 
     /// Whether the transmit queue has room for a chain, once what was sent is out of it. If not, the device will interrupt
@@ -302,6 +318,21 @@ impl VirtioNet {
             }
             frame
         })
+    }
+}
+
+impl Drop for VirtioNet {
+    fn drop(&mut self) {
+        // Where a device does not reset, all that it knows of is lost: it might still write there.
+        if !self.live.reset() {
+            return;
+        }
+        // SAFETY: the device was reset, and this is the last use of the queues, the headers and the buffers.
+        unsafe {
+            self.rx.take_apart().for_each(|lent| drop(lent.returned(0)));
+            self.tx.take_apart().for_each(drop);
+            ManuallyDrop::take(&mut self.headers).free();
+        }
     }
 }
 
@@ -384,15 +415,15 @@ impl NetDevice for VirtioNet {
             self.counters.tx_full = self.counters.tx_full.wrapping_add(1);
             return Err(TxError::Full(frame));
         }
-        let TxFrame { frame, checksum } = frame;
-        let header = header::for_tx(checksum);
+        let TxFrame { frame, checksum, segmentation } = frame;
+        let header = header::for_tx(checksum, segmentation);
         let len = frame.len() as u64;
         let queued = if pieces <= most {
             self.queue(frame, header)
         } else {
             match self.copy(&frame) {
                 Some(whole) => self.queue(whole, header),
-                None => return Err(TxError::NoMemory(TxFrame { frame, checksum })),
+                None => return Err(TxError::NoMemory(TxFrame { frame, checksum, segmentation })),
             }
         };
         match queued {
@@ -401,7 +432,7 @@ impl NetDevice for VirtioNet {
                 self.counters.tx_octets = self.counters.tx_octets.wrapping_add(len);
                 Ok(())
             }
-            Err(frame) => Err(TxError::Full(TxFrame { frame, checksum })),
+            Err(frame) => Err(TxError::Full(TxFrame { frame, checksum, segmentation })),
         }
     }
 

@@ -44,7 +44,7 @@ fn receive(net: &mut VirtioNet, budget: usize) -> Vec<RxFrame> {
 }
 
 fn send(net: &mut VirtioNet, frame: Frame) -> Result<(), TxError> {
-    net.transmit(TxFrame { frame, checksum: None })
+    net.transmit(TxFrame { frame, checksum: None, segmentation: None })
 }
 
 #[test]
@@ -53,10 +53,11 @@ fn a_device_comes_up_step_by_step() {
     let steps = [1, 3, 3 | status::FEATURES_OK, 3 | status::FEATURES_OK | status::DRIVER_OK];
     assert_eq!(device.statuses()[1..], steps);
     assert_eq!((net.mac(), net.mtu(), net.link_up()), (MAC, 1500, true));
-    assert_eq!(net.offloads(), Offloads { tx_checksum: true, rx_checksum: true });
+    assert_eq!(net.offloads(), Offloads { tx_checksum: true, tx_segmentation: true, rx_checksum: true });
     assert_eq!(pool.out(), 16, "all receive buffers are there");
     drop(net);
     assert_eq!(device.statuses().last(), Some(&0), "it is reset");
+    assert_eq!(pool.out(), 0, "and has no buffers any more");
 
     let (device, net, _) = up(legacy(0));
     assert_eq!(device.statuses()[1..], [1, 3, 3 | status::DRIVER_OK]);
@@ -202,14 +203,15 @@ fn frames_go_out() {
         let (device, mut net, pool) = up(offer);
         for headroom in [0, 12, 64] {
             let whole = frame(pool, headroom, &sent);
-            net.transmit(TxFrame { frame: whole, checksum }).unwrap();
+            net.transmit(TxFrame { frame: whole, checksum, segmentation: None }).unwrap();
             let mut chain = frame(pool, headroom, &sent[..20]);
             chain.append(frame(pool, 0, &sent[20..20])).unwrap();
             chain.append(frame(pool, 0, &sent[20..])).unwrap();
-            net.transmit(TxFrame { frame: chain, checksum }).unwrap();
+            net.transmit(TxFrame { frame: chain, checksum, segmentation: None }).unwrap();
             // Shared: a header cannot be put in front of what somebody else reads.
             let shared = frame(pool, headroom, &sent);
-            net.transmit(TxFrame { frame: shared.try_clone().unwrap(), checksum }).unwrap();
+            net.transmit(TxFrame { frame: shared.try_clone().unwrap(), checksum, segmentation: None })
+                .unwrap();
             assert_eq!(device.send_all().0.len(), 0, "nothing was flushed");
             net.flush();
             assert_eq!(octets(&shared), sent);
@@ -288,12 +290,69 @@ fn what_cannot_be_sent_comes_back() {
     for (len, checksum) in
         [(0, None), (13, None), (1519, None), (60, at(59, 0)), (60, at(0, 59)), (60, at(u16::MAX, u16::MAX))]
     {
-        let error = net.transmit(TxFrame { frame: frame(pool, 64, &packet(len, 0)), checksum }).unwrap_err();
+        let error = net
+            .transmit(TxFrame { frame: frame(pool, 64, &packet(len, 0)), checksum, segmentation: None })
+            .unwrap_err();
         assert!(matches!(error, TxError::Unsendable(_)), "{len}");
     }
     let (_, mut net, pool) = up(offer(net_feature::CSUM));
-    let error = net.transmit(TxFrame { frame: frame(pool, 64, &packet(60, 0)), checksum: at(14, 16) });
+    let error = net.transmit(TxFrame {
+        frame: frame(pool, 64, &packet(60, 0)),
+        checksum: at(14, 16),
+        segmentation: None,
+    });
     assert!(matches!(error, Err(TxError::Unsendable(_))));
+}
+
+#[test]
+fn segments_are_left_for_the_device_to_cut() {
+    let (device, mut net, pool) = up(Offer { queue_max: 64, ..Offer::default() });
+    let sent = packet(66 + 13 * 1448, 5);
+    let checksum = Some(ChecksumOffload { start: 34, offset: 16 });
+    let cut = |header_len, size| Some(Segmentation { header_len, size });
+    let mut chain = frame(pool, 64, &sent[..66]);
+    for piece in sent[66..].chunks(1448) {
+        chain.append(frame(pool, 0, piece)).unwrap();
+    }
+    net.transmit(TxFrame { frame: chain, checksum, segmentation: cut(66, 1448) }).unwrap();
+    net.flush();
+    let packets = device.send_all().0;
+    assert_eq!(packets[0][..12], [1, 1, 66, 0, 0xa8, 5, 34, 0, 16, 0, 0, 0]);
+    assert_eq!(packets[0][12..], sent);
+    assert_eq!(net.counters().tx_copied, 0);
+
+    let refused = |net: &mut VirtioNet, checksum, segmentation, len| {
+        let error = net.transmit(TxFrame { frame: frame(pool, 64, &packet(len, 0)), checksum, segmentation });
+        assert!(matches!(error, Err(TxError::Unsendable(_))), "{segmentation:?}");
+    };
+    refused(&mut net, None, cut(66, 1448), 4000);
+    refused(&mut net, checksum, cut(66, 0), 4000);
+    refused(&mut net, checksum, cut(66, 1453), 4000);
+    refused(&mut net, checksum, cut(4000, 1), 4000);
+    refused(&mut net, checksum, cut(66, 1448), 18 + 65_536);
+    for feature in [net_feature::HOST_TSO4, net_feature::CSUM] {
+        let (_device, mut net, _) = up(offer(feature));
+        refused(&mut net, checksum, cut(66, 1448), 4000);
+    }
+}
+
+#[test]
+fn a_device_that_lied_about_its_index_is_not_believed_again() {
+    // Fuzzing found that the fake device took for the driver's fault what followed from its own lie.
+    let (device, mut net, pool) = up(Offer::default());
+    device.deliver(0, &packet(60, 0)).unwrap();
+    device.claim_index(RX, device.used_index(RX).wrapping_add(20));
+    for _ in 0..3 {
+        assert_eq!(receive(&mut net, 64).len(), 0);
+        assert_eq!(net.counters().bad_index, 1, "counted once");
+        device.deliver(0, &packet(60, 0));
+        device.show(RX);
+    }
+    send(&mut net, frame(pool, 64, &packet(60, 0))).unwrap();
+    net.flush();
+    assert_eq!(device.send_all().0.len(), 1, "the other queue works");
+    drop(net);
+    assert_eq!(pool.out(), 0);
 }
 
 #[test]

@@ -261,6 +261,12 @@ impl Drop for Live {
 }
 
 impl Live {
+    /// Resets the device. True: it says that it is done, and touches no memory any more (§ 2.4.1).
+    pub fn reset(&mut self) -> bool {
+        self.0.write_status(0);
+        self.0.status() == 0
+    }
+
     /// Tells the device that a queue's available ring has grown.
     pub fn notify(&self, queue: u16) {
         self.0.notify(queue);

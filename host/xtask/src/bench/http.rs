@@ -56,12 +56,12 @@ pub struct Http {
 }
 
 /// As for the other comparisons, see `micro`.
-const CPU: &str = "max,-erms,-fsrm";
+pub(super) const CPU: &str = "max,-erms,-fsrm";
 const MEMORY_MIB: u32 = 256;
-const TAP: &str = "includeos0";
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const GUEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const PREFIX_LEN: u8 = 24;
+pub(super) const TAP: &str = "includeos0";
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(super) const GUEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub(super) const PREFIX_LEN: u8 = 24;
 const READY: &str = "listening";
 /// Requests for the count of one.
 const COUNTED: usize = 6_000;
@@ -288,7 +288,7 @@ impl System {
     }
 }
 
-fn make_tap() -> Result<()> {
+pub(super) fn make_tap() -> Result<()> {
     namespace::ip("link set lo up")?;
     namespace::ip(&format!("tuntap add {TAP} mode tap"))
         .context("a tap interface needs access to /dev/net/tun; or take --user")?;

@@ -97,10 +97,10 @@ fn help() -> String {
 
 /// The columns, for one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Cost {
-    instructions: f64,
-    string_bytes: f64,
-    device_accesses: f64,
+pub(super) struct Cost {
+    pub(super) instructions: f64,
+    pub(super) string_bytes: f64,
+    pub(super) device_accesses: f64,
 }
 
 /// A row of the result.
@@ -245,7 +245,7 @@ impl<'a> Section<'a> {
 }
 
 /// Joins what the program wrote with what the plugin counted: the same sections in the same order.
-fn costs(console: &str, counts: &[Counts]) -> Result<BTreeMap<String, Cost>> {
+pub(super) fn costs(console: &str, counts: &[Counts]) -> Result<BTreeMap<String, Cost>> {
     if !console.lines().any(|line| line.trim_end() == "end") {
         bail!("the program did not get to its end");
     }

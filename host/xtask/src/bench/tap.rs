@@ -40,6 +40,9 @@ pub struct TapBench {
     /// What sizes the windows of all senders
     #[arg(long, default_value = "cubic")]
     algorithm: Algorithm,
+    /// Our sender lets windows leave at once, as Linux' CUBIC does without the queueing discipline fq
+    #[arg(long)]
+    unpaced: bool,
     /// Seed of the first run's losses
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -114,6 +117,7 @@ impl TapBench {
                             direction: *direction,
                             size,
                             algorithm,
+                            pacing: !self.unpaced,
                             seed: transfers,
                             trace: self.trace,
                         };

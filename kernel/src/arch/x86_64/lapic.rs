@@ -21,12 +21,15 @@ mod register {
     pub const ICR_HIGH: u32 = 0x310;
     pub const LVT_TIMER: u32 = 0x320;
     pub const LVT_LINT0: u32 = 0x350;
+    pub const LVT_LINT1: u32 = 0x360;
     pub const TIMER_INITIAL: u32 = 0x380;
     pub const TIMER_CURRENT: u32 = 0x390;
     pub const TIMER_DIVIDE: u32 = 0x3e0;
 }
 
 const LVT_MASKED: u32 = 1 << 16;
+/// Delivery mode: a non-maskable interrupt.
+const DELIVER_NMI: u32 = 0b100 << 8;
 const LVT_TSC_DEADLINE: u32 = 2 << 17;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
@@ -88,6 +91,8 @@ impl Mode {
         }
         self.write(register::SPURIOUS, SOFTWARE_ENABLE | u32::from(SPURIOUS));
         self.write(register::LVT_LINT0, LVT_MASKED);
+        // Where PCs have the line by which the host asks for a report (`report::at_hosts_wish`).
+        self.write(register::LVT_LINT1, DELIVER_NMI);
         percpu::this().apic_id.store(self.id(), Ordering::Relaxed);
     }
 
@@ -247,9 +252,8 @@ pub fn send_ipi(cpu: &PerCpu, vector: u8) {
 
 /// Sends another CPU a non-maskable interrupt.
 pub fn send_nmi(cpu: &PerCpu) {
-    const NMI: u32 = 0b100 << 8;
     if let Some(mode) = MODE.get() {
-        mode.command(cpu.apic_id.load(Ordering::Relaxed), NMI);
+        mode.command(cpu.apic_id.load(Ordering::Relaxed), DELIVER_NMI);
     }
 }
 

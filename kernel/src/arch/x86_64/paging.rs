@@ -49,8 +49,32 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const NO_CACHE: u64 = 1 << 4 | 1 << 3;
 const LARGE: u64 = 1 << 7;
+/// Bits that the CPU leaves to software: the frame is not the mapping's own; it is not written by way of this entry.
+const BORROWED: u64 = 1 << 9;
+const COPY_ON_WRITE: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Whose a mapped frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The mapping's alone: it is free when it is unmapped.
+    Own,
+    /// Somebody else's, such as a file's, and written as the mapping's protection says.
+    Shared,
+    /// Somebody else's, and not written by way of this mapping, whatever its protection says: a store is a page fault.
+    CopyOnWrite,
+}
+
+impl Sharing {
+    fn bits(self) -> u64 {
+        match self {
+            Self::Own => 0,
+            Self::Shared => BORROWED,
+            Self::CopyOnWrite => BORROWED | COPY_ON_WRITE,
+        }
+    }
+}
 
 /// The physical address of the page that is mapped at an entry, and whether one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +86,31 @@ impl Entry {
         (self.0 & PRESENT != 0).then_some(self.0 & ADDRESS)
     }
 
-    /// An entry that maps `frame`; `user`: [`USER`] for ring 3, or 0. A protection without `read` maps nothing.
-    fn new(frame: u64, protection: Protection, user: u64) -> Self {
+    /// An entry that maps `frame`; `user`: [`USER`] for ring 3, or 0; `sharing`: [`Sharing::bits`]. A protection without `read` maps
+    /// nothing.
+    fn new(frame: u64, protection: Protection, user: u64, sharing: u64) -> Self {
         if !(protection.read || protection.write || protection.execute) {
             // The frame stays recorded, so that its content is kept until it may be read again.
-            return Self(frame | NO_EXECUTE);
+            return Self(frame | sharing | NO_EXECUTE);
         }
-        let write = if protection.write { WRITE } else { 0 };
+        let write = if protection.write && sharing & COPY_ON_WRITE == 0 { WRITE } else { 0 };
         let execute = if protection.execute { 0 } else { NO_EXECUTE };
-        Self(frame | PRESENT | user | write | execute)
+        Self(frame | sharing | PRESENT | user | write | execute)
+    }
+
+    /// The same frame with another protection.
+    fn with(self, protection: Protection, user: u64) -> Self {
+        Self::new(self.0 & ADDRESS, protection, user, self.0 & (BORROWED | COPY_ON_WRITE))
+    }
+
+    /// Whether a store to the page is carried out.
+    pub fn is_writable(self) -> bool {
+        self.0 & (PRESENT | WRITE) == PRESENT | WRITE
+    }
+
+    /// Whether the frame is somebody else's ([`Sharing`]).
+    pub fn is_borrowed(self) -> bool {
+        self.0 & BORROWED != 0
     }
 
     /// The frame this entry holds, mapped now or kept under `PROT_NONE`.
@@ -174,11 +214,43 @@ impl PageTables {
     /// [`NoFrame`]: no memory for a table.
     ///
     /// # Safety
-    /// Nothing relies on the page's former content, and the frame may be used as `protection` says.
-    pub unsafe fn map(&mut self, address: u64, frame: u64, protection: Protection) -> Result<(), NoFrame> {
+    /// Nothing relies on the page's former content, and the frame may be used as `protection` and `sharing` say, until it is
+    /// unmapped.
+    pub unsafe fn map(
+        &mut self,
+        address: u64,
+        frame: u64,
+        protection: Protection,
+        sharing: Sharing,
+    ) -> Result<(), NoFrame> {
+        let entry = Entry::new(frame, protection, self.user(address), sharing.bits());
+        // SAFETY: the caller's promise.
+        unsafe { self.place(address, entry) }
+    }
+
+    /// Maps at `address` what was mapped elsewhere, with another protection, in place of whatever was there.
+    ///
+    /// # Errors
+    /// [`NoFrame`]: no memory for a table.
+    ///
+    /// # Safety
+    /// As [`Self::map`].
+    pub unsafe fn move_to(
+        &mut self,
+        address: u64,
+        entry: Entry,
+        protection: Protection,
+    ) -> Result<(), NoFrame> {
+        // SAFETY: the caller's promise.
+        unsafe { self.place(address, entry.with(protection, self.user(address))) }
+    }
+
+    /// # Safety
+    /// As [`Self::map`].
+    unsafe fn place(&mut self, address: u64, new: Entry) -> Result<(), NoFrame> {
         let entry = self.entry(address, true)?.ok_or(NoFrame)?;
         // SAFETY: `entry` points into a live table.
-        let before = unsafe { entry.replace(Entry::new(frame, protection, self.user(address)).0) };
+        let before = unsafe { entry.replace(new.0) };
         if before & PRESENT != 0 {
             cpu::invlpg(address);
         }
@@ -201,7 +273,7 @@ impl PageTables {
             while page < table_end {
                 // SAFETY: `entry` stays inside the table, which ends with `table_end` or after.
                 unsafe {
-                    entry.write(Entry::new(page, protection, self.user(page)).0);
+                    entry.write(Entry::new(page, protection, self.user(page), 0).0);
                     entry = entry.add(1);
                 }
                 page += PAGE_SIZE;
@@ -242,7 +314,7 @@ impl PageTables {
         let (mut lost, mut flush) = (false, Flush::default());
         self.find_held(range, |page, entry| {
             let before = *entry;
-            let after = Entry::new(before & ADDRESS, protection, user).0;
+            let after = Entry(before).with(protection, user).0;
             *entry = after;
             if before & PRESENT != 0 {
                 flush.page(page);
@@ -255,21 +327,26 @@ impl PageTables {
         lost
     }
 
-    /// Removes what is mapped in a range; `gone` gets the frames.
+    /// Removes those pages of a range that `goes` says; it is asked for each. Returns whether another CPU may still believe to have
+    /// one of them.
     ///
     /// # Safety
     /// Nothing relies on the pages. On this CPU, too, nothing may use them before the return.
-    pub unsafe fn unmap(&mut self, range: Range<u64>, mut gone: impl FnMut(u64)) {
-        let mut flush = Flush::default();
+    pub unsafe fn unmap(&mut self, range: Range<u64>, mut goes: impl FnMut(Entry) -> bool) -> bool {
+        let (mut lost, mut flush) = (false, Flush::default());
         self.find_held(range, |page, entry| {
-            let before = core::mem::take(entry);
-            if before & PRESENT != 0 {
-                flush.page(page);
+            let before = Entry(*entry);
+            if goes(before) {
+                *entry = 0;
+                if before.frame().is_some() {
+                    flush.page(page);
+                    lost = true;
+                }
             }
-            gone(before & ADDRESS);
             false
         });
         flush.finish();
+        lost
     }
 
     /// The first page of a range that holds a frame, mapped or not, and its entry.

@@ -33,8 +33,10 @@ pub enum Gone {
 pub fn shoot_down(gone: Gone) {
     flush_this_cpu();
     let this = percpu::this();
+    // One that is on its way flushes when it has come (`smp`).
+    let online = sched::online_mask();
     let mut waited_for = 0;
-    for other in percpu::all().filter(|other| !core::ptr::eq(*other, this)) {
+    for other in percpu::all().filter(|other| online & other.bit() != 0 && !core::ptr::eq(*other, this)) {
         other.tlb.request();
         if gone == Gone::Tables || sched::idle_mask() & other.bit() == 0 {
             waited_for |= other.bit();
@@ -57,6 +59,11 @@ pub fn shoot_down(gone: Gone) {
 /// By a CPU that was idle, after it has said that it no longer is: does what it was not interrupted for.
 pub fn catch_up(cpu: &PerCpu) {
     cpu.tlb.catch_up(flush_this_cpu);
+}
+
+/// By a CPU that has just come online: from now on it is told.
+pub fn start_over() {
+    flush_this_cpu();
 }
 
 fn flush_this_cpu() {

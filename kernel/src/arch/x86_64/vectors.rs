@@ -458,9 +458,9 @@ extern "C" fn trap_from_program(frame: &mut TrapFrame) {
                 linux_fault(frame, Cause::Page { address, access, reason });
             }
         }
-        VECTOR_NMI if exit::is_ending() => super::irq::halt_forever(),
+        VECTOR_NMI => on_nmi(frame, false),
         // Not the program's doing.
-        VECTOR_NMI | VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
+        VECTOR_MC | VECTOR_DF => report::kernel_fault(frame, Cause::Exception),
         vector if [TIMER, CONSOLE, RESCHEDULE, PASS, SPURIOUS].map(u64::from).contains(&vector) => {}
         vector if irq::is_connected(vector) => {}
         // An exception; or a vector that no device has, from an `int` instruction.
@@ -482,11 +482,20 @@ pub(crate) fn return_to_program(frame: &mut TrapFrame) {
     }
 }
 
+/// A non-maskable interrupt: another CPU ends the image, or the host asks for a report.
+fn on_nmi(frame: &TrapFrame, in_kernel: bool) -> ! {
+    report::note_arrival();
+    if exit::is_ending() {
+        super::irq::halt_forever();
+    }
+    report::at_hosts_wish(frame, in_kernel)
+}
+
 /// An exception inside a kernel section.
 extern "C" fn exception_in_kernel(frame: &mut TrapFrame) {
     let address = cpu::cr2();
-    if frame.vector == VECTOR_NMI && exit::is_ending() {
-        super::irq::halt_forever();
+    if frame.vector == VECTOR_NMI {
+        on_nmi(frame, true);
     }
     if let Some(fixup) = super::uaccess::fixup(frame.vector, frame.rip) {
         percpu::this().uaccess_fault.store(address, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use crate::Instant;
 use crate::acd::{Action, Conflict};
 use crate::counters::DropReason;
 use crate::frames::{frame_of, with_head};
-use crate::iface::{IfaceId, Origin};
+use crate::iface::{IfaceId, Origin, Packet};
 use crate::neighbour::Evidence;
 use crate::stack::receive::{LinkInfo, Outcome};
 use crate::stack::{Event, Stack};
@@ -146,7 +146,10 @@ impl Stack {
         let mut octets = [0; arp::LEN];
         packet.emit(&mut arp::Packet::new_unchecked(&mut octets[..]));
         let sent = match frame_of(&octets, self.pool) {
-            Some(frame) => self.transmit_ethernet(id, to, EtherType::ARP, frame, None),
+            Some(frame) => {
+                let packet = Packet { frame, checksum: None, segmentation: None };
+                self.transmit_ethernet(id, to, EtherType::ARP, packet)
+            }
             None => Err(DropReason::NoMemory),
         };
         if let Err(reason) = sent {

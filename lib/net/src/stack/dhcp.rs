@@ -235,6 +235,7 @@ impl Stack {
                 path_mtu: mtu,
                 cast: Cast::Broadcast,
                 tx_checksum: false,
+                tx_segmentation: false,
             }
         } else {
             self.route(now, dst, Some(src), None)?
@@ -252,6 +253,6 @@ impl Stack {
         repr.emit(&mut datagram);
         datagram.fill_checksum(Sum::pseudo_v4(src, dst, Protocol::UDP, header.payload_len));
         let frame = frame_of(&octets[..len], self.pool).ok_or(DropReason::NoMemory)?;
-        self.send_packet(now, &egress, &header, Packet { frame, checksum: None }, None)
+        self.send_packet(now, &egress, &header, Packet { frame, checksum: None, segmentation: None }, None)
     }
 }

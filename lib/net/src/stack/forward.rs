@@ -63,7 +63,13 @@ impl Stack {
             return Err(DropReason::TtlExpired);
         }
         let header = ipv4::Repr { ttl: header.ttl - 1, ..header };
-        self.send_packet(now, &egress, &header, Packet { frame, checksum: None }, Some(link.iface))?;
+        self.send_packet(
+            now,
+            &egress,
+            &header,
+            Packet { frame, checksum: None, segmentation: None },
+            Some(link.iface),
+        )?;
         Ok(Outcome::Forwarded)
     }
 }

@@ -13,7 +13,7 @@ use crate::frames::{add_to_sum, frame_of, prepend, with_head, with_writable_head
 use crate::icmp::{MAX_ERROR_LEN, emit_error, may_answer};
 use crate::iface::IfaceId;
 use crate::stack::ipv4_input::Received;
-use crate::stack::ipv4_output::SendError;
+use crate::stack::ipv4_output::{Offload, SendError};
 use crate::stack::receive::Outcome;
 use crate::stack::{Event, Stack};
 use crate::tcp::FourTuple;
@@ -34,7 +34,7 @@ impl Stack {
         let egress = self.route(now, to, None, None)?;
         let header = Self::header(&egress, to, Protocol::ICMP);
         let message = self.message(&Repr::EchoRequest { ident, seq }, payload)?;
-        Ok(self.send_ipv4(now, &egress, header, message, None)?)
+        Ok(self.send_ipv4(now, &egress, header, message, Offload::default())?)
     }
 
     /// Takes an ICMP message.
@@ -167,7 +167,7 @@ impl Stack {
         let message = frame_of(&octets[..len], self.pool).ok_or(DropReason::NoMemory)?;
         // RFC 1812 § 4.3.2.5: precedence 6, internetwork control.
         let header = ipv4::Repr { traffic_class: 0xc0, ..Self::header(&egress, quoted.src, Protocol::ICMP) };
-        self.send_ipv4(now, &egress, header, message, None)
+        self.send_ipv4(now, &egress, header, message, Offload::default())
     }
 
     fn send_echo_reply(
@@ -183,7 +183,7 @@ impl Stack {
         let traffic_class = received.header.traffic_class & 0xfc;
         let header = ipv4::Repr { traffic_class, ..Self::header(&egress, src, Protocol::ICMP) };
         let message = self.message(reply, payload)?;
-        self.send_ipv4(now, &egress, header, message, None)
+        self.send_ipv4(now, &egress, header, message, Offload::default())
     }
 
     /// A message with this payload, checksum filled in.

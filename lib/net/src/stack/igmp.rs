@@ -96,6 +96,7 @@ impl Stack {
             path_mtu: iface.mtu(),
             cast: Cast::Multicast,
             tx_checksum: false,
+            tx_segmentation: false,
         };
         let header = ipv4::Repr {
             traffic_class: 0xc0,
@@ -111,6 +112,6 @@ impl Stack {
         octets[ipv4::HEADER_LEN..HEADER_LEN].copy_from_slice(&igmp::ROUTER_ALERT);
         ipv4::Packet::new_unchecked(&mut octets[..HEADER_LEN]).fill_checksum();
         let frame = frame_of(&octets[..HEADER_LEN + len], self.pool).ok_or(DropReason::NoMemory)?;
-        self.send_packet(now, &egress, &header, Packet { frame, checksum: None }, None)
+        self.send_packet(now, &egress, &header, Packet { frame, checksum: None, segmentation: None }, None)
     }
 }

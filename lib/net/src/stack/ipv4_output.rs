@@ -2,14 +2,14 @@
 
 use core::net::Ipv4Addr;
 
-use frame::{ChecksumOffload, Frame};
+use frame::{ChecksumOffload, Frame, Segmentation};
 use wire::{Protocol, ipv4};
 
 use crate::Instant;
 use crate::counters::DropReason;
 use crate::frames::{behind, frame_of, prepend, with_head};
 use crate::hooks::{Filtered, Point, View};
-use crate::iface::{IfaceId, Packet};
+use crate::iface::{IfaceId, Kind, Link, Packet};
 use crate::stack::Stack;
 use crate::stack::interfaces::Locality;
 
@@ -59,6 +59,17 @@ pub(super) struct Egress {
     pub(super) cast: Cast,
     /// The device completes checksums.
     pub(super) tx_checksum: bool,
+    /// It cuts segments.
+    pub(super) tx_segmentation: bool,
+}
+
+/// What a device is to do about a packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Offload {
+    /// Where in the payload it completes a checksum; only for what need not be fragmented.
+    pub(super) checksum: Option<u16>,
+    /// How it cuts a TCP segment, counted from the TCP header on.
+    pub(super) segmentation: Option<Segmentation>,
 }
 
 impl Stack {
@@ -81,6 +92,7 @@ impl Stack {
                 path_mtu: u16::MAX,
                 cast: Cast::Local,
                 tx_checksum: true,
+                tx_segmentation: false,
             });
         }
         let is_up = |id: IfaceId| self.interface(id).is_some_and(|iface| iface.link().up);
@@ -115,19 +127,20 @@ impl Stack {
             .ok_or(DropReason::NoRoute)?;
         let link_mtu = routed.and_then(|route| route.mtu).map_or(iface.mtu(), |mtu| mtu.min(iface.mtu()));
         let path_mtu = self.path_mtus.get(now, dst).map_or(link_mtu, |mtu| mtu.min(link_mtu));
-        let tx_checksum = iface.link().tx_checksum;
-        Ok(Egress { iface: id, next_hop, source, link_mtu, path_mtu, cast, tx_checksum })
+        let Link { tx_checksum, tx_segmentation, .. } = iface.link();
+        let tx_segmentation = tx_segmentation && tx_checksum && iface.kind() == Kind::Ethernet;
+        Ok(Egress { iface: id, next_hop, source, link_mtu, path_mtu, cast, tx_checksum, tx_segmentation })
     }
 
-    /// Sends what this host made. `payload_len` and `ident` of the header are filled in here. `checksum`: where in the payload
-    /// the device is to complete a checksum; only for what need not be cut.
+    /// Sends what this host made. `payload_len` and `ident` of the header are filled in here. `offload`: what the device is to do
+    /// about it.
     pub(super) fn send_ipv4(
         &mut self,
         now: Instant,
         egress: &Egress,
         header: ipv4::Repr,
         payload: Frame,
-        checksum: Option<u16>,
+        offload: Offload,
     ) -> Result<(), DropReason> {
         let payload_len = payload.len();
         let len = ipv4::HEADER_LEN + payload_len;
@@ -142,14 +155,18 @@ impl Stack {
         let header = ipv4::Repr { payload_len, ident, ..header };
         let view = View { input: None, output: Some(egress.iface), header: &header, payload: payload.head() };
         self.hooks.check(Point::Output, &view)?;
-        if len > usize::from(egress.path_mtu) && header.dont_fragment {
+        let Offload { checksum, segmentation } = offload;
+        if len > usize::from(egress.path_mtu) && header.dont_fragment && segmentation.is_none() {
             return Err(DropReason::TooBig);
         }
         let mut frame = prepend(payload, ipv4::HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         header.emit(&mut ipv4::Packet::new_unchecked(&mut head[..ipv4::HEADER_LEN]));
-        let checksum = checksum.map(|offset| ChecksumOffload { start: ipv4::HEADER_LEN as u16, offset });
-        self.send_packet(now, egress, &header, Packet { frame, checksum }, None)
+        const LEN: u16 = ipv4::HEADER_LEN as u16;
+        let checksum = checksum.map(|offset| ChecksumOffload { start: LEN, offset });
+        let segmentation = segmentation
+            .map(|segmentation| Segmentation { header_len: segmentation.header_len + LEN, ..segmentation });
+        self.send_packet(now, egress, &header, Packet { frame, checksum, segmentation }, None)
     }
 
     /// The last part of every packet's way: postrouting, fragments, the link. `input`: where it came in, if it is sent on.
@@ -167,7 +184,7 @@ impl Stack {
             .postrouting(packet, header, (input, egress.iface), |packet| behind(&packet.frame, header_len))?;
         // What a router sends on goes by the link's MTU; what this host sends, by the path's.
         let mtu = if input.is_some() { egress.link_mtu } else { egress.path_mtu };
-        if packet.get().frame.len() <= usize::from(mtu) {
+        if packet.get().frame.len() <= usize::from(mtu) || packet.get().segmentation.is_some() {
             return self.transmit(now, egress, packet);
         }
         self.transmit_fragments(now, egress, header, packet, header_len, mtu)
@@ -228,7 +245,7 @@ impl Stack {
                 repr.emit(&mut ipv4::Packet::new_unchecked(&mut octets[..ipv4::HEADER_LEN]));
                 frame
             };
-            self.transmit(now, egress, accepted.piece(Packet { frame, checksum: None }))?;
+            self.transmit(now, egress, accepted.piece(Packet { frame, checksum: None, segmentation: None }))?;
             match next {
                 Some(next) => rest = next,
                 None => return Ok(()),

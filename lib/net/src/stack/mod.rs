@@ -375,7 +375,13 @@ impl Stack {
     }
 
     fn add_loopback(&mut self) {
-        let link = Link { mac: MacAddr::UNSPECIFIED, mtu: u16::MAX, tx_checksum: true, up: true };
+        let link = Link {
+            mac: MacAddr::UNSPECIFIED,
+            mtu: u16::MAX,
+            tx_checksum: true,
+            tx_segmentation: false,
+            up: true,
+        };
         let key = self.rng.key();
         let steering = self.steering_key();
         self.ifaces.push(Interface::new("lo".into(), Kind::Loopback, link, key, steering));

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr};
 
-use frame::{Frame, Pressure};
+use frame::{Frame, Pressure, Segmentation};
 use wire::checksum::Sum;
 use wire::icmpv4::{self, Unreachable};
 use wire::tcp::{Flags, HEADER_LEN, MAX_HEADER_LEN, Packet, Repr};
@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use crate::slab::{Handle, Slab};
 use crate::stack::interfaces::is_host;
 use crate::stack::ipv4_input::Received;
-use crate::stack::ipv4_output::{Cast, Egress};
+use crate::stack::ipv4_output::{Cast, Egress, Offload};
 use crate::stack::orphans::Orphans;
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
@@ -33,6 +33,9 @@ use crate::{Instant, Key};
 pub const MAX_LISTENERS: usize = 1024;
 /// Most connections that a listener may have begun or keep until they are accepted.
 pub const MAX_BACKLOG: usize = 4096;
+/// Segments that are given to a device as one, where it cuts. They lie in about as many pieces of memory, for which a device has
+/// descriptors (drivers/virtio: 16).
+const SEGMENTS_AT_ONCE: u32 = 13;
 /// Octets of IPv4 and TCP headers without options.
 const HEADERS_LEN: u16 = 40;
 
@@ -304,6 +307,14 @@ impl Stack {
         Some(handle)
     }
 
+    /// Changes how many connections may wait for the program here (0: none), because it was told so or because some that were
+    /// taken wait elsewhere. Those that are here stay.
+    pub fn tcp_set_backlog(&mut self, listener: ListenerHandle, backlog: usize) {
+        if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+            queue.backlog = backlog.min(MAX_BACKLOG);
+        }
+    }
+
     /// Ends a listener; connections that nobody accepted are reset.
     pub fn tcp_unlisten(&mut self, listener: ListenerHandle, now: Instant) {
         let Some(queue) = self.tcp.listeners.remove(listener) else { return };
@@ -552,7 +563,10 @@ impl Stack {
     pub(super) fn transmit_flow(&mut self, handle: TcpHandle, now: Instant) {
         self.refresh_way(handle, now);
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
-        let Some(segment) = connection.flow.poll_transmit(now) else {
+        let Egress { tx_segmentation, path_mtu, .. } = connection.egress;
+        let is_cut = tx_segmentation && connection.flow.mss() + u32::from(HEADERS_LEN) <= path_mtu.into();
+        let most = if is_cut { SEGMENTS_AT_ONCE } else { 1 };
+        let Some(segment) = connection.flow.poll_transmit_many(now, most) else {
             connection.ready = false;
             let unused = !matches!(connection.owner, Owner::Program | Owner::Accept(_));
             if let Some(rest) = connection.flow.time_wait().filter(|_| unused) {
@@ -760,14 +774,20 @@ impl Stack {
         .ok_or(DropReason::NoMemory)?;
         // A path has become shorter than the segments: routers may cut them. What the flow sends later can be no shorter, as it
         // chose its segments in the handshake.
-        let fits = ipv4::HEADER_LEN + len <= usize::from(egress.path_mtu);
-        let offload = egress.tx_checksum && fits;
+        let longest = segment.size.map_or(len, |size| header_len + usize::from(size));
+        let fits = ipv4::HEADER_LEN + longest <= usize::from(egress.path_mtu);
+        let completes = egress.tx_checksum && fits;
+        let segmentation = segment.size.map(|size| Segmentation { header_len: header_len as u16, size });
+        if segmentation.is_some() && !completes {
+            return Err(DropReason::TooBig);
+        }
+        let offload = Offload { checksum: completes.then_some(16), segmentation };
         let pseudo =
             Sum::pseudo_v4(src, dst, Protocol::TCP, u16::try_from(len).map_err(|_| DropReason::TooBig)?);
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         segment.repr.emit(&mut Packet::new_unchecked(&mut head[..header_len]));
         let checksum =
-            if offload { pseudo.partial() } else { add_to_sum(pseudo, &frame, 0, usize::MAX).finish() };
+            if completes { pseudo.partial() } else { add_to_sum(pseudo, &frame, 0, usize::MAX).finish() };
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         Packet::new_unchecked(&mut head[..header_len]).set_checksum(checksum);
         let header = ipv4::Repr {
@@ -776,7 +796,7 @@ impl Stack {
             traffic_class: segment.ecn as u8,
             ..Self::header(egress, dst, Protocol::TCP)
         };
-        self.send_ipv4(now, egress, header, frame, offload.then_some(16))
+        self.send_ipv4(now, egress, header, frame, offload)
     }
 
     /// Reads a segment behind an IP header, and looks at its checksum.
@@ -801,6 +821,6 @@ impl Stack {
         let tcp_header_len = packet.header_len().max(HEADER_LEN);
         frame.pull(tcp_header_len);
         let ecn = Ecn::from_traffic_class(header.traffic_class);
-        Ok(Segment { repr, payload: (!frame.is_empty()).then_some(frame), ecn })
+        Ok(Segment { ecn, ..Segment::new(repr, (!frame.is_empty()).then_some(frame)) })
     }
 }

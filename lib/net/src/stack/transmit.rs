@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use frame::{ChecksumOffload, Frame, TxFrame};
+use frame::{ChecksumOffload, Frame, Segmentation, TxFrame};
 use wire::ethernet::{self, EtherType};
 use wire::{MacAddr, vlan};
 
@@ -74,8 +74,8 @@ impl Stack {
         mac: MacAddr,
         packet: Filtered<Packet>,
     ) -> Result<(), DropReason> {
-        let Packet { frame, checksum } = packet.into_inner();
-        self.transmit_ethernet(iface, mac, EtherType::IPV4, frame, checksum)
+        let packet = packet.into_inner();
+        self.transmit_ethernet(iface, mac, EtherType::IPV4, packet)
     }
 
     /// Puts the Ethernet header, and a tag where the interface is a VLAN, in front of something and queues it for the
@@ -85,9 +85,9 @@ impl Stack {
         id: IfaceId,
         dst: MacAddr,
         ethertype: EtherType,
-        frame: Frame,
-        checksum: Option<ChecksumOffload>,
+        packet: Packet,
     ) -> Result<(), DropReason> {
+        let Packet { frame, checksum, segmentation } = packet;
         let pool = self.pool;
         let iface = self.iface_mut(id)?;
         let src = iface.link().mac;
@@ -108,8 +108,12 @@ impl Stack {
         }
         let checksum = checksum
             .map(|checksum| ChecksumOffload { start: checksum.start + header_len as u16, ..checksum });
+        let segmentation = segmentation.map(|segmentation| Segmentation {
+            header_len: segmentation.header_len + header_len as u16,
+            ..segmentation
+        });
         let octets = frame.len() as u64;
-        self.iface_mut(device)?.queue(TxFrame { frame, checksum })?;
+        self.iface_mut(device)?.queue(TxFrame { frame, checksum, segmentation })?;
         if device != id {
             let counters = &mut self.iface_mut(id)?.counters;
             counters.tx_frames += 1;

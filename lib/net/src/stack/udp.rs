@@ -13,7 +13,7 @@ use crate::frames::{add_to_sum, prepend, with_head, with_writable_head};
 use crate::iface::IfaceId;
 use crate::stack::interfaces::is_host;
 use crate::stack::ipv4_input::Received;
-use crate::stack::ipv4_output::{Cast, Egress, SendError};
+use crate::stack::ipv4_output::{Cast, Egress, Offload, SendError};
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
 use crate::tcp::FourTuple;
@@ -176,10 +176,11 @@ impl Stack {
         let mut frame = with_writable_head(frame, udp::HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
         let repr = udp::Repr { src_port, dst_port, payload_len };
         let pseudo = Sum::pseudo_v4(egress.source, dst, Protocol::UDP, len);
-        let offload = egress.tx_checksum && fits;
+        let completes = egress.tx_checksum && fits;
+        let offload = Offload { checksum: completes.then_some(6), segmentation: None };
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         repr.emit(&mut udp::Packet::new_unchecked(&mut head[..udp::HEADER_LEN]));
-        let checksum = if offload {
+        let checksum = if completes {
             pseudo.partial()
         } else {
             // 0 would say that there is none.
@@ -197,7 +198,7 @@ impl Stack {
         if multicast && options.multicast_loop {
             self.loop_back(now, egress, &header, &frame);
         }
-        Ok(self.send_ipv4(now, egress, header, frame, offload.then_some(6))?)
+        Ok(self.send_ipv4(now, egress, header, frame, offload)?)
     }
 
     /// Lets this host hear what it sends to a group that it listens to.
@@ -209,7 +210,7 @@ impl Stack {
         }
         let Some(copy) = payload.try_clone() else { return };
         let here = Egress { cast: Cast::Local, link_mtu: u16::MAX, path_mtu: u16::MAX, ..*egress };
-        if let Err(reason) = self.send_ipv4(now, &here, *header, copy, None) {
+        if let Err(reason) = self.send_ipv4(now, &here, *header, copy, Offload::default()) {
             self.count_late_drop(IfaceId::LOOPBACK, reason);
         }
     }

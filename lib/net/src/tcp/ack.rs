@@ -103,6 +103,7 @@ impl Flow {
         self.queue.acknowledge(data);
         self.fin_acknowledged |= fin_acked;
         self.snd_una = ack;
+        self.small = self.small.filter(|end| *end > ack);
         self.scoreboard.acknowledge(ack);
         let min_rtt = self.min_rtt.get();
         self.in_flight.acknowledge(ack, |sent| {

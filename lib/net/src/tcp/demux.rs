@@ -1,12 +1,12 @@
 //! [`Demux`]: which flow a segment belongs to.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use wire::Port;
 
-use crate::{Key, siphash};
+use crate::Key;
 
 /// A connection's addresses and ports, as this side sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +52,14 @@ impl<F: Copy, L: Copy> Demux<F, L> {
     /// The flow of a segment that came from `remote` to `local`.
     #[inline]
     pub fn flow(&self, tuple: &FourTuple) -> Option<F> {
-        let hash = siphash(&self.key, &tuple.octets(0));
+        let hash = tuple.hash(&self.key, 0);
         Some(self.flows.find(hash, |(known, _)| known == tuple)?.1)
     }
 
     /// Enters a flow. Allocates when the table grows.
     pub fn insert(&mut self, tuple: FourTuple, flow: F) -> Result<(), InsertError> {
         let key = self.key;
-        let hash = |(tuple, _): &(FourTuple, F)| siphash(&key, &tuple.octets(0));
+        let hash = |(tuple, _): &(FourTuple, F)| tuple.hash(&key, 0);
         let full = self.flows.len() >= self.max_flows;
         match self.flows.entry(hash(&(tuple, flow)), |(known, _)| *known == tuple, hash) {
             Entry::Occupied(_) => Err(InsertError::Exists),
@@ -73,7 +73,7 @@ impl<F: Copy, L: Copy> Demux<F, L> {
 
     /// Takes a flow out.
     pub fn remove(&mut self, tuple: &FourTuple) -> Option<F> {
-        let hash = siphash(&self.key, &tuple.octets(0));
+        let hash = tuple.hash(&self.key, 0);
         let entry = self.flows.find_entry(hash, |(known, _)| known == tuple).ok()?;
         Some(entry.remove().0.1)
     }
@@ -120,15 +120,14 @@ impl<F: Copy, L: Copy> Demux<F, L> {
 }
 
 fn hash_place(key: &Key, &(local, local_port): &(Option<IpAddr>, Port)) -> u64 {
-    let any = IpAddr::from([0; 16]);
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let tuple = FourTuple { local: local.unwrap_or(any), local_port, remote: any, remote_port: Port::NONE };
-    siphash(key, &tuple.octets(1))
+    tuple.hash(key, 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
 
     fn tuple(n: u32) -> FourTuple {
         let ip = |n: u32| IpAddr::V4(Ipv4Addr::from(n));

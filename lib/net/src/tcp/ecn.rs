@@ -108,6 +108,11 @@ impl EcnState {
         }
     }
 
+    /// Whether the next new data tells the peer of a reduction.
+    pub(crate) fn says_reduced(&self) -> bool {
+        self.cwr_pending
+    }
+
     /// The flags of a segment after the handshake.
     pub(crate) fn flags(&mut self, is_new_data: bool) -> Flags {
         let mut flags = if self.echo { Flags::ECE } else { Flags::NONE };

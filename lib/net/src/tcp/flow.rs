@@ -58,7 +58,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Windows are spread over the round trip. BBR does so whatever this says.
     pub pacing: bool,
-    /// Small segments wait for an acknowledgment (Nagle's algorithm); `false` is TCP_NODELAY.
+    /// A small segment waits until the one before is acknowledged (Nagle's algorithm, with Minshall's modification as in Linux: after full
+    /// ones it does not wait); `false` is TCP_NODELAY.
     pub nagle: bool,
     /// Congestion marks.
     pub ecn: EcnMode,
@@ -215,6 +216,8 @@ pub struct Flow {
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) snd_wnd: SendWindow,
     pub(crate) queue: SendQueue,
+    /// Where the last segment ends that was less than a full one, until that is acknowledged.
+    pub(crate) small: Option<SeqNumber>,
     /// What is less than a segment waits for more.
     pub(crate) corked: bool,
     /// FIN follows the queue.
@@ -300,6 +303,7 @@ impl Flow {
             snd_nxt: iss,
             snd_wnd: SendWindow::new(),
             queue: SendQueue::default(),
+            small: None,
             corked: false,
             send_closed: false,
             fin_acknowledged: false,

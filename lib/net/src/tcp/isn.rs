@@ -25,18 +25,32 @@ impl IsnGenerator {
     /// modulo 2^32.
     pub fn isn(&self, now: Instant, tuple: &FourTuple) -> SeqNumber {
         let ticks = (now.0 / 4_000) as u32;
-        SeqNumber(ticks.wrapping_add(siphash(&self.key, &tuple.octets(0)) as u32))
+        SeqNumber(ticks.wrapping_add(tuple.hash(&self.key, 0) as u32))
     }
 
     /// What a connection adds to its timestamp clock (RFC 7323 § 5.4, § 7.1): the clock's value tells no peer how
     /// long the machine runs, and later connections between two hosts do not step back.
     pub fn timestamp_offset(&self, tuple: &FourTuple) -> u32 {
         let hosts = FourTuple { local_port: wire::Port(0), remote_port: wire::Port(0), ..*tuple };
-        siphash(&self.key, &hosts.octets(1)) as u32
+        hosts.hash(&self.key, 1) as u32
     }
 }
 
 impl FourTuple {
+    /// A hash under a key; `domain` keeps hashes for different purposes apart. For IPv4 of 13 octets, as it is needed for every segment.
+    pub(crate) fn hash(&self, key: &Key, domain: u8) -> u64 {
+        let (IpAddr::V4(local), IpAddr::V4(remote)) = (self.local, self.remote) else {
+            return siphash(key, &self.octets(domain));
+        };
+        let ports = u32::from(self.local_port.0) << 16 | u32::from(self.remote_port.0);
+        let mut octets = [0; 13];
+        octets[..4].copy_from_slice(&local.octets());
+        octets[4..8].copy_from_slice(&remote.octets());
+        octets[8..12].copy_from_slice(&ports.to_be_bytes());
+        octets[12] = domain;
+        siphash(key, &octets)
+    }
+
     /// The tuple for a hash; `domain` keeps hashes for different purposes apart.
     pub(crate) fn octets(&self, domain: u8) -> [u8; 37] {
         let mut octets = [0; 37];

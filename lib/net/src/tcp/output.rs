@@ -10,7 +10,7 @@ use crate::tcp::congestion::Controller;
 use crate::tcp::ecn::{Ecn, EcnState};
 use crate::tcp::flow::Flow;
 use crate::tcp::in_flight::{Id, Sent, Status};
-use crate::tcp::pacing::fair_rate;
+use crate::tcp::pacing::{burst, fair_rate};
 use crate::tcp::recovery::{Frto, Recovery};
 use crate::tcp::segment::bare;
 use crate::tcp::state::State;
@@ -27,6 +27,12 @@ impl Flow {
     ///
     /// The payload shares memory with what was queued.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Segment> {
+        self.poll_transmit_many(now, 1)
+    }
+
+    /// As [`Self::poll_transmit`], for a device that cuts: where there is much to send, up to `most` new full segments at once
+    /// ([`Segment::size`]). They are accounted for one by one; what is lost of them is sent again alone.
+    pub fn poll_transmit_many(&mut self, now: Instant, most: u32) -> Option<Segment> {
         if let Some(repr) = self.reset.take() {
             return Some(self.segment(repr, None, true));
         }
@@ -35,7 +41,7 @@ impl Flow {
             State::SynSent | State::SynReceived => return self.syn(now),
             State::TimeWait => {}
             _ => {
-                if let Some(segment) = self.data(now) {
+                if let Some(segment) = self.data(now, most) {
                     return Some(segment);
                 }
             }
@@ -88,7 +94,7 @@ impl Flow {
     }
 
     /// Data, first what is lost, then what is new; with it FIN.
-    fn data(&mut self, now: Instant) -> Option<Segment> {
+    fn data(&mut self, now: Instant, most: u32) -> Option<Segment> {
         if let Some((id, &sent)) = self.in_flight.first_lost() {
             if let Some(segment) = self.lost_data(now, id, &sent) {
                 return Some(segment);
@@ -101,7 +107,7 @@ impl Flow {
         if core::mem::take(&mut self.tail_loss_now) && self.snd_una < self.snd_nxt {
             return self.tail_loss_probe(now);
         }
-        self.new_data(now)
+        self.new_data(now, most)
     }
 
     /// What is lost, as far as the window has room. While it is not known whether it is lost at all, only the segment for
@@ -141,7 +147,7 @@ impl Flow {
         let window = self.snd_wnd.size.saturating_sub(self.snd_nxt.since(self.snd_una));
         let len = queued.min(window).min(self.payload_mss());
         let segment = if len > 0 {
-            self.new_segment(now, len, false)?
+            self.new_segment(now, len, 1, false)?
         } else {
             let (id, &sent) = self.in_flight.last()?;
             if sent.status != Status::Flying {
@@ -159,7 +165,7 @@ impl Flow {
         Some(segment)
     }
 
-    fn new_data(&mut self, now: Instant) -> Option<Segment> {
+    fn new_data(&mut self, now: Instant, most: u32) -> Option<Segment> {
         let (seq, end) = (self.snd_nxt, self.queue_end());
         if seq > end || seq == end && !self.send_closed {
             self.probe_now = false;
@@ -180,7 +186,7 @@ impl Flow {
         if core::mem::take(&mut self.probe_now) {
             // At least one octet, whatever the window (RFC 9293 § 3.8.6.1).
             let len = queued.min(window).min(mss).max(queued.min(1));
-            return self.new_segment(now, len, false);
+            return self.new_segment(now, len, 1, false);
         }
         if self.in_flight.is_full() {
             return None;
@@ -203,7 +209,22 @@ impl Flow {
         if idle {
             self.congestion.on_restart(now, self.rate.app_limited != 0);
         }
-        self.new_segment(now, len, false)
+        let count = if len == mss { self.segments_at_once(mss, queued.min(window), most) } else { 1 };
+        self.new_segment(now, len, count, false)
+    }
+
+    /// How many full segments of `available` octets may leave as one, the first of which may leave.
+    fn segments_at_once(&self, mss: u32, available: u32, most: u32) -> u32 {
+        // Each piece would repeat what is said once: that octets arrived out of order or twice, and that the window was reduced.
+        if most <= 1 || self.received.has_report() || self.ecn.says_reduced() {
+            return 1;
+        }
+        // The last segment may carry FIN.
+        let available =
+            available - u32::from(self.send_closed && available == self.queue_end().since(self.snd_nxt));
+        let window = self.cwnd().saturating_sub(self.pipe());
+        let paced = self.burst().unwrap_or(u32::MAX);
+        (available.min(window).min(paced) / mss).clamp(1, most)
     }
 
     fn is_worth_sending(
@@ -222,7 +243,8 @@ impl Flow {
         if len == 0 {
             return false;
         }
-        let is_nagled = self.config.nagle && !idle;
+        // RFC 9293 § 3.7.4, and draft-minshall-nagle: the last octets of a large write do not wait for a round trip.
+        let is_nagled = self.config.nagle && !idle && self.small.is_some();
         let is_uncorked = core::mem::take(&mut self.uncork_now);
         let is_corked = self.corked && !is_uncorked;
         let held = (is_nagled || is_corked) && !self.send_closed;
@@ -254,32 +276,42 @@ impl Flow {
             return None;
         }
         self.may_leave(now)?;
-        let segment = self.new_segment(now, len, true)?;
+        let segment = self.new_segment(now, len, 1, true)?;
         self.path.probe = Some(size);
         Some(segment)
     }
 
-    /// `len` octets from SND.NXT on, or FIN alone.
-    fn new_segment(&mut self, now: Instant, len: u32, mtu_probe: bool) -> Option<Segment> {
+    /// `count` segments of `len` octets from SND.NXT on as one; or one of fewer, FIN perhaps with it or alone.
+    fn new_segment(&mut self, now: Instant, len: u32, count: u32, mtu_probe: bool) -> Option<Segment> {
         let seq = self.snd_nxt;
-        let fin = u32::from(self.send_closed && seq + len == self.queue_end());
-        let segment = self.numbered(now, seq, len + fin, true)?;
-        let len = segment.len();
-        let rate = self.rate.on_send(now, self.in_flight.flying_octets(), len);
-        self.in_flight.push(Sent {
-            seq,
-            len,
-            at: now,
-            status: Status::Flying,
-            retransmissions: 0,
-            mtu_probe,
-            rate,
-        });
-        self.snd_nxt = seq + len;
+        let full = self.payload_mss();
+        let fin = u32::from(self.send_closed && seq + len * count == self.queue_end());
+        let mut segment = self.numbered(now, seq, len * count + fin, true)?;
+        let all = segment.len();
+        segment.size = (count > 1 && segment.payload_len() > len).then_some(len as u16);
+        let piece_len = if count > 1 { len } else { all };
+        while self.snd_nxt < seq + all {
+            let len = piece_len.min((seq + all).since(self.snd_nxt));
+            let rate = self.rate.on_send(now, self.in_flight.flying_octets(), len);
+            let status = Status::Flying;
+            self.in_flight.push(Sent {
+                seq: self.snd_nxt,
+                len,
+                at: now,
+                status,
+                retransmissions: 0,
+                mtu_probe,
+                rate,
+            });
+            self.snd_nxt += len;
+        }
+        if segment.payload_len() < full * count {
+            self.small = Some(self.snd_nxt);
+        }
         self.timers.persist = None;
         self.timers.cork = None;
         self.waiting_since.get_or_insert(now);
-        self.note_sent(now, len);
+        self.note_sent(now, all);
         self.arm_tail_loss(now);
         Some(segment)
     }
@@ -298,6 +330,12 @@ impl Flow {
         {
             self.pacer.on_send(now, len, self.path.mss, rate);
         }
+    }
+
+    /// Octets that pacing lets leave at once; `None`: it does not hold anything back.
+    fn burst(&self) -> Option<u32> {
+        let rate = self.pacing_rate().filter(|_| self.rate.delivered > 0)?;
+        Some(burst(rate, self.path.mss) as u32)
     }
 
     /// Octets a second; `None`: what may be sent leaves at once.
@@ -361,7 +399,7 @@ impl Flow {
 
     fn segment(&self, repr: Repr, payload: Option<frame::Frame>, is_capable: bool) -> Segment {
         let ecn = if is_capable { self.ecn.codepoint() } else { Ecn::NotEct };
-        Segment { repr, payload, ecn }
+        Segment { ecn, ..Segment::new(repr, payload) }
     }
 
     /// A header that acknowledges all that was received, with options of at most `room` octets. No acknowledgment is owed

@@ -32,12 +32,17 @@ impl Pacer {
     /// may follow it.
     pub(crate) fn on_send(&mut self, now: Instant, len: u32, mss: u32, rate: u64) {
         let rate = rate.max(1);
-        // The segments of a loopback are longer than the bound.
-        let burst = (rate / 1000).min(MAX_BURST).max(u64::from(mss) * u64::from(MIN_BURST_SEGMENTS));
+        let burst = burst(rate, mss);
         let slack = if rate >= 1000 * burst { BURST_TIME_NS } else { time(burst - u64::from(mss), rate) };
         let earliest = now.before(Duration::from_nanos(slack));
         self.next = self.next.max(earliest) + Duration::from_nanos(time(len.into(), rate));
     }
+}
+
+/// Octets that may leave at once.
+pub(crate) fn burst(rate: u64, mss: u32) -> u64 {
+    // The segments of a loopback are longer than the bound.
+    (rate / 1000).min(MAX_BURST).max(u64::from(mss) * u64::from(MIN_BURST_SEGMENTS))
 }
 
 /// Nanoseconds that `octets` take.

@@ -2,8 +2,8 @@
 
 use wire::Port;
 
+use crate::Key;
 use crate::tcp::FourTuple;
-use crate::{Key, siphash};
 
 /// The ports of RFC 6335 § 6 for this.
 const FIRST: u16 = 49_152;
@@ -17,7 +17,7 @@ const COUNT: u32 = 65_536 - FIRST as u32;
 /// many as there are come out; each is found in constant time.
 pub fn source_ports(key: &Key, tuple: &FourTuple, next: u32) -> impl Iterator<Item = Port> + use<> {
     let destination = FourTuple { local_port: Port(0), ..*tuple };
-    let offset = siphash(key, &destination.octets(3)) as u32;
+    let offset = destination.hash(key, 3) as u32;
     (0..COUNT).map(move |tried| {
         let at = offset.wrapping_add(next).wrapping_add(tried) % COUNT;
         Port(FIRST + at as u16)

@@ -28,7 +28,7 @@ use crate::tcp::tlp::TailLossProbe;
 use crate::tcp::windows::{ReceiveWindow, SendWindow};
 
 /// The version that [`Flow::save`] writes and [`Flow::restore`] reads.
-pub const FLOW_STATE_VERSION: u16 = 2;
+pub const FLOW_STATE_VERSION: u16 = 3;
 /// Octets of each frame into which saved octets are put.
 const FRAME_LEN: usize = 1024;
 
@@ -100,6 +100,7 @@ pub struct SenderState {
     min_rtt: MinRtt,
     syn_sent_at: Option<Instant>,
     syns: u8,
+    small: Option<SeqNumber>,
     echoes_from: Option<u32>,
     path: PathMtu,
     ecn: EcnState,
@@ -213,6 +214,7 @@ impl Flow {
             min_rtt: self.min_rtt,
             syn_sent_at: self.syn_sent_at,
             syns: self.syns,
+            small: self.small,
             echoes_from: self.echoes_from,
             path: self.path,
             ecn: self.ecn,
@@ -306,6 +308,7 @@ impl Flow {
         };
         self.syn_sent_at = saved.syn_sent_at.map(moved);
         self.syns = saved.syns;
+        self.small = saved.small;
         self.echoes_from = saved.echoes_from;
         self.path = PathMtu { raise_at: saved.path.raise_at.map(moved), ..saved.path };
         self.ecn = saved.ecn;

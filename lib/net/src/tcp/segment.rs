@@ -15,12 +15,15 @@ pub struct Segment {
     pub payload: Option<Frame>,
     /// The congestion bits of its IP header.
     pub ecn: Ecn,
+    /// It is several segments, each with so many octets of the payload, the last perhaps with fewer: for a device to cut
+    /// ([`frame::Segmentation`]). `None`: it is one.
+    pub size: Option<u16>,
 }
 
 impl Segment {
     /// A segment whose IP header says nothing of congestion.
     pub const fn new(repr: Repr, payload: Option<Frame>) -> Self {
-        Self { repr, payload, ecn: Ecn::NotEct }
+        Self { repr, payload, ecn: Ecn::NotEct, size: None }
     }
 
     /// Octets it carries.

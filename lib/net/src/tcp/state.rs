@@ -146,7 +146,7 @@ impl Flow {
 
     /// § 3.10.7.4, check by check. `None`: the segment ended there.
     fn handle_synchronized(&mut self, now: Instant, segment: Segment) -> Option<()> {
-        let Segment { mut repr, mut payload, ecn } = segment;
+        let Segment { mut repr, mut payload, ecn, .. } = segment;
         self.strip_expected_syn(&mut repr)?;
         self.check_timestamps(now, &repr)?;
         self.check_sequence(now, &mut repr, &mut payload)?;

@@ -11,7 +11,7 @@ use crate::tcp::segment::bare;
 use crate::tcp::state::{State, is_later_connection};
 use crate::tcp::timers::MSL;
 use crate::tcp::{Flow, FourTuple, Segment};
-use crate::{Instant, Key, siphash};
+use crate::{Instant, Key};
 
 /// Between answers to segments that nobody should send: two sides in TIME-WAIT must not answer each other for ever.
 const ANSWER_INTERVAL_NS: u64 = 500_000_000;
@@ -91,7 +91,7 @@ impl TimeWaitTable {
             self.evicted += u64::from(self.remove(&oldest).is_some());
         }
         let key = self.key;
-        let hash = move |(tuple, _): &(FourTuple, TimeWait)| siphash(&key, &tuple.octets(0));
+        let hash = move |(tuple, _): &(FourTuple, TimeWait)| tuple.hash(&key, 0);
         self.entries.insert_unique(hash(&(tuple, time_wait)), (tuple, time_wait), hash);
         self.due.push_back((time_wait.until, tuple));
         // Of connections that were reopened a place stays here; they must not become more than those that count.
@@ -103,7 +103,7 @@ impl TimeWaitTable {
 
     /// Takes a segment from `tuple.remote` to `tuple.local`.
     pub fn handle_segment(&mut self, now: Instant, tuple: &FourTuple, segment: Segment) -> TimeWaitAnswer {
-        let hash = siphash(&self.key, &tuple.octets(0));
+        let hash = tuple.hash(&self.key, 0);
         let Some((_, time_wait)) = self.entries.find_mut(hash, |(known, _)| known == tuple) else {
             return TimeWaitAnswer::Unknown(segment);
         };
@@ -158,7 +158,7 @@ impl TimeWaitTable {
     }
 
     fn remove(&mut self, tuple: &FourTuple) -> Option<TimeWait> {
-        let hash = siphash(&self.key, &tuple.octets(0));
+        let hash = tuple.hash(&self.key, 0);
         let entry = self.entries.find_entry(hash, |(known, _)| known == tuple).ok()?;
         Some(entry.remove().0.1)
     }
@@ -169,7 +169,7 @@ fn find<'a>(
     key: &Key,
     tuple: &FourTuple,
 ) -> Option<&'a TimeWait> {
-    let hash = siphash(key, &tuple.octets(0));
+    let hash = tuple.hash(key, 0);
     Some(&entries.find(hash, |(known, _)| known == tuple)?.1)
 }
 

@@ -39,7 +39,9 @@ pub struct Timers {
 impl Timers {
     /// The earliest.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.all().into_iter().flatten().min()
+        // Without branches: it is asked for after every segment.
+        let next = self.all().into_iter().fold(u64::MAX, |next, at| next.min(at.map_or(u64::MAX, |at| at.0)));
+        Some(Instant(next)).filter(|next| next.0 != u64::MAX)
     }
 
     /// The same deadlines by a clock that says `to` where it said `from`.

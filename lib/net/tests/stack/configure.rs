@@ -38,7 +38,7 @@ fn words_become_interfaces() {
 fn what_cannot_be_done_is_named() {
     let pool = frame::HeapPool::leak(10);
     let mut stack = Stack::new(Settings::new(net::Key([1, 2])), pool);
-    let link = net::Link { mac: mac(0, 0), mtu: 1500, tx_checksum: false, up: true };
+    let link = net::Link { mac: mac(0, 0), mtu: 1500, tx_checksum: false, tx_segmentation: false, up: true };
     stack.add_device("eth0", link).unwrap();
     for (word, reason) in [
         ("net.eth1=dhcp", "\"net.eth1\": the machine has no such network device"),

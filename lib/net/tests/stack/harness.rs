@@ -5,11 +5,11 @@ use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use frame::{Frame, HeapPool, RxFrame, TxFrame};
+use frame::{Frame, HeapPool, RxFrame, Segmentation, TxFrame};
 use net::route::Route;
 use net::{IfaceId, Instant, Key, Link, Settings, Stack};
-use wire::MacAddr;
 use wire::checksum::Sum;
+use wire::{MacAddr, ipv4, tcp};
 
 use crate::oracle;
 use crate::rng::Rng;
@@ -99,7 +99,9 @@ impl Net {
 
     /// Gives a host an interface on a link, without or with an address.
     pub fn attach(&mut self, host: usize, link: usize, mtu: u16, cidr: &str) -> IfaceId {
-        let facts = Link { mac: mac(host, link), mtu, tx_checksum: self.rng.one_in(2), up: true };
+        let tx_checksum = self.rng.one_in(2);
+        let tx_segmentation = tx_checksum && self.rng.one_in(2);
+        let facts = Link { mac: mac(host, link), mtu, tx_checksum, tx_segmentation, up: true };
         let stack = &mut self.stacks[host];
         let iface = stack.add_device(format!("eth{link}"), facts).unwrap();
         if !cidr.is_empty() {
@@ -175,8 +177,9 @@ impl Net {
                 while let Some(frame) = self.stacks[host].poll_transmit(iface, self.now) {
                     burst += 1;
                     assert!(burst < 10_000, "it does not stop sending");
-                    let octets = octets_of(frame);
-                    self.put(link, (host, iface), octets);
+                    for octets in pieces_of(frame) {
+                        self.put(link, (host, iface), octets);
+                    }
                 }
             }
         }
@@ -266,6 +269,38 @@ impl Net {
     }
 }
 
+/// A frame as a device puts it on the wire: several, if it cuts it.
+fn pieces_of(frame: TxFrame) -> Vec<Vec<u8>> {
+    let Some(Segmentation { header_len, size }) = frame.segmentation else { return vec![octets_of(frame)] };
+    let octets: Vec<u8> = frame.frame.segments().flat_map(|part| part.octets).copied().collect();
+    let (header, payload) = octets.split_at(header_len.into());
+    let offload = frame.checksum.expect("pieces need checksums");
+    let tcp = usize::from(offload.start);
+    assert!(offload.offset == 16 && payload.len() > size.into());
+    let ip = ipv4::Repr::parse(&ipv4::Packet::new_unchecked(&header[tcp - 20..tcp])).unwrap();
+    let whole = (octets.len() - tcp) as u16;
+    let pseudo = |len| Sum::pseudo_v4(ip.src, ip.dst, wire::Protocol::TCP, len);
+    let given = tcp::Packet::new_unchecked(&octets[tcp..]);
+    assert_eq!(given.checksum(), pseudo(whole).partial());
+    let pieces = payload.chunks(size.into());
+    let last = pieces.len() - 1;
+    let cut = |(n, part): (usize, &[u8])| {
+        let mut piece = [header, part].concat();
+        let len = (piece.len() - tcp) as u16;
+        let repr = ipv4::Repr { payload_len: len, ..ip };
+        repr.emit(&mut ipv4::Packet::new_unchecked(&mut piece[tcp - 20..tcp]));
+        let mut segment = tcp::Packet::new_unchecked(&mut piece[tcp..]);
+        segment.set_seq(given.seq() + (n * usize::from(size)) as u32);
+        if n < last {
+            let ends = tcp::Flags::FIN | tcp::Flags::PSH;
+            segment.set_offset_flags(given.offset_flags() & !u16::from(ends.0));
+        }
+        segment.fill_checksum(pseudo(len));
+        piece
+    };
+    pieces.enumerate().map(cut).collect()
+}
+
 /// A frame as a device puts it on the wire.
 pub fn octets_of(frame: TxFrame) -> Vec<u8> {
     let mut octets: Vec<u8> = frame.frame.segments().flat_map(|part| part.octets).copied().collect();
@@ -278,20 +313,20 @@ pub fn octets_of(frame: TxFrame) -> Vec<u8> {
 }
 
 /// An IPv4 packet in an Ethernet frame from `src_mac` to `dst_mac`.
-pub fn ipv4_frame(src_mac: MacAddr, dst_mac: MacAddr, header: &wire::ipv4::Repr, payload: &[u8]) -> Vec<u8> {
+pub fn ipv4_frame(src_mac: MacAddr, dst_mac: MacAddr, header: &ipv4::Repr, payload: &[u8]) -> Vec<u8> {
     let mut octets = vec![0; 34 + payload.len()];
     let ethernet =
         wire::ethernet::Repr { dst: dst_mac, src: src_mac, ethertype: wire::ethernet::EtherType::IPV4 };
     ethernet.emit(&mut wire::ethernet::Packet::new_unchecked(&mut octets[..14]));
-    let header = wire::ipv4::Repr { payload_len: payload.len() as u16, ..*header };
-    header.emit(&mut wire::ipv4::Packet::new_unchecked(&mut octets[14..34]));
+    let header = ipv4::Repr { payload_len: payload.len() as u16, ..*header };
+    header.emit(&mut ipv4::Packet::new_unchecked(&mut octets[14..34]));
     octets[34..].copy_from_slice(payload);
     octets
 }
 
 /// A header with nothing special.
-pub fn header(src: &str, dst: &str, protocol: wire::Protocol) -> wire::ipv4::Repr {
-    wire::ipv4::Repr {
+pub fn header(src: &str, dst: &str, protocol: wire::Protocol) -> ipv4::Repr {
+    ipv4::Repr {
         src: ip(src),
         dst: ip(dst),
         protocol,

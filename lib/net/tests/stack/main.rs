@@ -11,6 +11,7 @@ mod hooks;
 mod icmp;
 mod multicast;
 mod oracle;
+#[path = "../../../wire/tests/wire/rng.rs"]
 mod rng;
 mod tcp;
 mod udp;

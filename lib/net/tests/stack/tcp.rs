@@ -8,7 +8,7 @@ use net::{DropReason, Event, IfaceId, Instant};
 use wire::icmpv4::{Repr, Unreachable};
 use wire::{Port, Protocol, ipv4};
 
-use crate::harness::{Net, Wire, header, ip, ipv4_frame, mac};
+use crate::harness::{Net, Wire, header, ip, ipv4_frame, mac, octets_of};
 use crate::rng::for_seeds;
 
 const ANY: Config = Config::new(Port(0), Port(0));
@@ -414,6 +414,28 @@ fn too_many_connections_that_nobody_holds() {
     assert_eq!(errors, [Some(Error::Reset), None, None, None]);
     net.run(61_000);
     assert_eq!(net.stacks[0].tcp_orphans(), 0, "FIN-WAIT-2 is over");
+}
+
+#[test]
+fn what_is_over_is_none_of_those_that_nobody_holds() {
+    // Found by fuzzing: one that was alive was reset in its stead.
+    let (mut net, ours, theirs) = with_connections(4);
+    for flow in &ours[..2] {
+        let now = net.now;
+        net.stacks[0].tcp_close(*flow, now);
+        net.run(10);
+    }
+    let now = net.now;
+    net.stacks[1].tcp_abort(theirs[0], now);
+    let reset = octets_of(net.stacks[1].poll_transmit(IfaceId(1), now).unwrap());
+    // Before anything is sent again, which would let go of it.
+    net.inject(0, IfaceId(1), &reset);
+    assert_eq!(net.stacks[0].tcp_orphans(), 1);
+    net.stacks[0].tcp_close(ours[2], now);
+    assert_eq!((net.stacks[0].tcp_orphans(), net.stacks[0].tcp_orphans_reset()), (2, 0));
+    net.run(10);
+    let errors: Vec<_> = theirs[1..].iter().map(|flow| net.stacks[1].tcp(*flow).unwrap().error()).collect();
+    assert_eq!(errors, [None; 3]);
 }
 
 #[test]

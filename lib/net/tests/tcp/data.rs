@@ -1,6 +1,6 @@
 //! Data in both directions (RFC 9293 § 3.4, § 3.7, § 3.8.6.3, § 3.10.7.4; RFC 5681 § 4.2).
 
-use crate::script::{Script, plain};
+use crate::script::{Script, pattern, plain};
 use net::tcp::{Config, Events};
 
 #[test]
@@ -178,6 +178,34 @@ fn without_nagle_nothing_waits() {
     expect!(t, "P. 1:11(10) ack 1");
     t.send(10);
     expect!(t, "P. 11:21(10) ack 1");
+}
+
+#[test]
+fn full_segments_leave_as_one_where_a_device_cuts() {
+    // RFC 9293 § 3.7.3: each piece is a segment of its own, acknowledged, timed and lost alone.
+    let mut t = Script::established(plain());
+    let (now, pool) = (t.now, t.pool);
+    for n in 0..5 {
+        t.flow().send(pattern(pool, n * 900, 900)).unwrap();
+    }
+    let flow = t.flow();
+    let first = flow.poll_transmit_many(now, 3).unwrap();
+    assert_eq!((first.payload_len(), first.size), (3000, Some(1000)));
+    assert!(!first.repr.flags.has(wire::tcp::Flags::PSH));
+    let second = flow.poll_transmit_many(now, 3).unwrap();
+    assert_eq!((second.payload_len(), second.size), (1000, None));
+    let last = flow.poll_transmit_many(now, 3).unwrap();
+    assert_eq!((last.repr.seq, last.payload_len(), last.size), (first.repr.seq + 4000, 500, None));
+    assert!(last.repr.flags.has(wire::tcp::Flags::PSH));
+    assert!(flow.poll_transmit_many(now, 3).is_none());
+    // The middle one of the first three was lost, and is found by duplicates of what is before it.
+    inject!(t, ". 1:1(0) ack 1001");
+    inject!(t, ". 1:1(0) ack 1001");
+    inject!(t, ". 1:1(0) ack 1001");
+    inject!(t, ". 1:1(0) ack 1001");
+    expect!(t, ". 1001:2001(1000) ack 1");
+    inject!(t, ". 1:1(0) ack 4501");
+    t.assert_quiet();
 }
 
 #[test]

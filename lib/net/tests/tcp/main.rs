@@ -16,6 +16,7 @@ mod options;
 mod path_mtu;
 mod recovery;
 mod reset;
+#[path = "../../../wire/tests/wire/rng.rs"]
 mod rng;
 mod saved;
 mod settings;

@@ -302,7 +302,7 @@ impl Script {
 
     /// A segment of the flow as text; payload must be the octets that belong there.
     fn format(&self, segment: &Segment) -> String {
-        let Segment { repr, payload, ecn } = segment;
+        let Segment { repr, payload, ecn, .. } = segment;
         let len = segment.payload_len();
         let seq = repr.seq.since(self.iss);
         let end = seq.wrapping_add(len);

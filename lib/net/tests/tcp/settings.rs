@@ -94,15 +94,20 @@ fn the_end_does_not_wait_for_nagle() {
 }
 
 #[test]
-fn nagle_holds_the_rest_of_a_large_write_only() {
-    // RFC 9293 § 3.7.4.
+fn the_rest_of_a_large_write_does_not_wait() {
+    // RFC 9293 § 3.7.4, draft-minshall-nagle: only a small segment makes a small one wait.
     let mut t = Script::established(Config { nagle: true, ..plain() });
     t.send(2500);
     expect!(t, ". 1:1001(1000) ack 1");
     expect!(t, ". 1001:2001(1000) ack 1");
+    expect!(t, "P. 2001:2501(500) ack 1");
+    t.send(1200);
+    expect!(t, ". 2501:3501(1000) ack 1");
     t.assert_quiet();
     inject!(t, ". 1:1(0) ack 2001");
-    expect!(t, "P. 2001:2501(500) ack 1");
+    t.assert_quiet();
+    inject!(t, ". 1:1(0) ack 2501");
+    expect!(t, "P. 3501:3701(200) ack 1");
 }
 
 #[test]

@@ -28,11 +28,15 @@ impl Page for HostPage {
     }
 }
 
-/// The host's memory, and how much of it was promised.
+/// The host's memory, how much of it was promised, and which pages of files were unmapped.
 #[derive(Clone, Default)]
 pub struct Host {
     pub charged: Arc<AtomicI64>,
+    pub unmapped: Arc<Mutex<Vec<Unmapped>>>,
 }
+
+/// Pages that were unmapped, and whether their copies were, too.
+pub type Unmapped = (Range<u64>, bool);
 
 impl PageSource for Host {
     type Page = HostPage;
@@ -48,6 +52,10 @@ impl PageSource for Host {
 
     fn uncharge(&self, octets: usize) {
         self.charged.fetch_sub(octets as i64, Ordering::Relaxed);
+    }
+
+    fn unmap(&self, _file: &Node, pages: Range<u64>, truncated: bool) {
+        self.unmapped.lock().unwrap().push((pages, truncated));
     }
 }
 

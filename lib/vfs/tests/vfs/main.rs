@@ -2,6 +2,7 @@
 
 mod differential;
 mod files;
+mod mapped;
 mod overlay;
 mod packed;
 mod rename;

@@ -54,6 +54,22 @@ fn names_that_are_none_are_not_packed() {
 }
 
 #[test]
+fn a_directory_is_added_to_or_made() {
+    let mut root = Directory::new(0o755, TIME);
+    root.directory(b"a", 0o700, TIME).unwrap().add(b"one", file(b"1")).unwrap();
+    root.directory(b"a", 0o755, TIME).unwrap().add(b"two", file(b"2")).unwrap();
+    root.add(b"file", file(b"")).unwrap();
+    assert_eq!(root.directory(b"file", 0o755, TIME).unwrap_err(), PackError::Exists);
+    assert_eq!(root.directory(b"..", 0o755, TIME).unwrap_err(), PackError::Name);
+    let octets = pack(&root).unwrap();
+    let tree = PackedTree::new(&octets).unwrap();
+    let a = tree.lookup(0, b"a").unwrap();
+    assert_eq!(tree.content(tree.lookup(a, b"two").unwrap()), b"2");
+    assert!(tree.lookup(a, b"one").is_some());
+    assert_eq!(tree.entry(a).mode & 0o777, 0o700);
+}
+
+#[test]
 fn damage_is_named() {
     let octets = some_tree();
     assert_eq!(PackedTree::new(b"").unwrap_err(), Damage::NotATree);

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::rng::{Rng, for_seeds};
+use crate::{octets, up_to};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire as smol;
 use wire::checksum::Sum;
@@ -18,9 +19,9 @@ fn ip(rng: &mut Rng) -> Ipv4Addr {
 }
 
 fn mac(rng: &mut Rng) -> MacAddr {
-    let mut octets = rng.octets();
-    octets[0] = octets[0] & !1 | 2;
-    MacAddr(octets)
+    let mut address = octets(rng);
+    address[0] = address[0] & !1 | 2;
+    MacAddr(address)
 }
 
 fn port(rng: &mut Rng) -> Port {
@@ -100,7 +101,7 @@ fn ipv4_repr(rng: &mut Rng, protocol: Protocol, payload_len: u16) -> ipv4::Repr 
 #[test]
 fn ipv4() {
     for_seeds(SEEDS, |rng| {
-        let payload = rng.vec(64);
+        let payload = up_to(rng, 64);
         let protocol = Protocol(rng.next() as u8);
         let repr = ipv4_repr(rng, protocol, payload.len() as u16);
         let mut octets = vec![0; 20 + payload.len()];
@@ -131,7 +132,7 @@ fn ipv4() {
 #[test]
 fn ipv4_options_are_skipped() {
     for_seeds(SEEDS, |rng| {
-        let payload = rng.vec(32);
+        let payload = up_to(rng, 32);
         let options = vec![1; rng.below(11) * 4];
         let mut theirs = etherparse::Ipv4Header::new(
             payload.len() as u16,
@@ -156,7 +157,7 @@ fn ipv4_options_are_skipped() {
 #[test]
 fn icmpv4() {
     for_seeds(SEEDS, |rng| {
-        let payload = rng.vec(64);
+        let payload = up_to(rng, 64);
         let (a, b) = (rng.next() as u16, rng.next() as u16);
         let repr = match rng.below(6) {
             0 => icmpv4::Repr::EchoRequest { ident: a, seq: b },
@@ -184,7 +185,7 @@ fn icmpv4() {
 #[test]
 fn udp() {
     for_seeds(SEEDS, |rng| {
-        let payload = rng.vec(64);
+        let payload = up_to(rng, 64);
         let (src, dst) = (ip(rng), ip(rng));
         let repr = udp::Repr { src_port: port(rng), dst_port: port(rng), payload_len: payload.len() as u16 };
         let len = 8 + payload.len();
@@ -251,7 +252,7 @@ fn tcp_repr(rng: &mut Rng) -> tcp::Repr {
 fn tcp() {
     for_seeds(SEEDS, |rng| {
         let repr = tcp_repr(rng);
-        let payload = rng.vec(64);
+        let payload = up_to(rng, 64);
         let (src, dst) = (ip(rng), ip(rng));
         let len = repr.header_len() + payload.len();
         let pseudo = Sum::pseudo_v4(src, dst, Protocol::TCP, len as u16);
@@ -362,12 +363,12 @@ fn dhcpv4() {
 #[test]
 fn ipv6() {
     for_seeds(SEEDS, |rng| {
-        let payload = rng.vec(64);
-        let mut src = rng.octets::<16>();
+        let payload = up_to(rng, 64);
+        let mut src = octets::<16>(rng);
         src[0] &= 0x3f;
         let repr = ipv6::Repr {
             src: Ipv6Addr::from(src),
-            dst: Ipv6Addr::from(rng.octets()),
+            dst: Ipv6Addr::from(octets(rng)),
             next_header: Protocol::UDP,
             traffic_class: rng.next() as u8,
             flow_label: rng.next() & 0xf_ffff,
@@ -439,5 +440,53 @@ fn igmp_version_2() {
             max_response_ms: max_resp_time.total_millis() as u32,
         };
         assert_eq!(ours, Ok(expected));
+    });
+}
+
+/// smoltcp does not know version 3.
+#[test]
+fn igmp_version_3() {
+    use etherparse::{IgmpHeader, IgmpSlice, IgmpType, igmp as theirs};
+    for_seeds(SEEDS, |rng| {
+        let mut group =
+            || Ipv4Addr::new(224 + rng.below(16) as u8, rng.next() as u8, rng.next() as u8, rng.next() as u8);
+        let kinds = [igmp::RecordType::IsExclude, igmp::RecordType::ToInclude, igmp::RecordType::ToExclude];
+        let records: Vec<_> = kinds.iter().cycle().take(5).map(|kind| (*kind, group())).collect();
+        let records = &records[rng.below(5)..];
+        let mut octets = vec![0; igmp::report_len(records.len())];
+        igmp::emit_report(&mut igmp::Packet::new_unchecked(&mut octets[..]), records);
+        let read = IgmpSlice::from_slice(&octets).unwrap();
+        assert!(read.is_checksum_valid());
+        let num_of_records = records.len() as u16;
+        let header = theirs::MembershipReportV3Header { flags: [0; 2], num_of_records };
+        assert_eq!(read.igmp_type(), IgmpType::MembershipReportV3(header));
+        let (header, mut rest) = IgmpHeader::from_slice(&octets).unwrap();
+        assert_eq!(header.checksum, header.calc_checksum(rest));
+        for (kind, group) in records {
+            let record;
+            (record, rest) = theirs::ReportGroupRecordV3Header::from_slice(rest).unwrap();
+            let expected = (*kind as u8, 0, 0, group.octets());
+            let theirs =
+                (record.record_type.0, record.aux_data_len, record.num_of_sources, record.multicast_address);
+            assert_eq!(theirs, expected);
+        }
+        assert!(rest.is_empty());
+
+        let group = Ipv4Addr::new(239, 1, 2, rng.below(256) as u8);
+        let code = rng.below(128) as u8;
+        let query = theirs::MembershipQueryWithSourcesHeader {
+            max_response_code: theirs::MaxResponseCode(code),
+            group_address: group.octets().into(),
+            raw_byte_8: 0,
+            qqic: rng.next() as u8,
+            num_of_sources: 0,
+        };
+        let octets = IgmpHeader::with_checksum(IgmpType::MembershipQueryWithSources(query), &[]).to_bytes();
+        let ours = igmp::Repr::parse(&igmp::Packet::new_checked(&octets[..]).unwrap());
+        let max_response_ms = u32::from(code) * 100;
+        assert_eq!(
+            ours,
+            Ok(igmp::Repr::Query { version: igmp::Version::V3, group: Some(group), max_response_ms })
+        );
     });
 }

@@ -46,7 +46,7 @@ fn read_as_all(octets: &[u8]) {
 
 #[test]
 fn random_octets() {
-    for_seeds(50_000, |rng| read_as_all(&rng.vec(80)));
+    for_seeds(50_000, |rng| read_as_all(&crate::up_to(rng, 80)));
 }
 
 #[test]

@@ -25,16 +25,6 @@ impl Rng {
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
-
-    pub fn octets<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| self.next() as u8)
-    }
-
-    /// Up to `max` octets.
-    pub fn vec(&mut self, max: usize) -> Vec<u8> {
-        let len = self.below(max + 1);
-        (0..len).map(|_| self.next() as u8).collect()
-    }
 }
 
 /// Runs `test` for each seed in `0..seeds` and names the seed that failed.

@@ -3,16 +3,19 @@
 use alloc::sync::Arc;
 use core::any::Any;
 
-use kernel::{random, sched};
+use kernel::random;
 
 use super::open::KEPT;
+use super::opened::Place;
 use super::table_dir::{Row, What};
 use super::{Node, Outcome, mount, pages};
 use crate::buffers::UserBuffers;
 use crate::console;
 use crate::errno::{EIO, ENOSPC, ENXIO, Result};
-use crate::fd::{File, Stat};
+use crate::fd::{Description, File, Stat};
 use crate::file::ALWAYS_READY;
+use crate::pace::Pace;
+use crate::pipe::{self, PipeEnd};
 use crate::readiness::Readiness;
 
 /// /dev.
@@ -35,7 +38,7 @@ pub const ROWS: &[Row] = &[
 ///
 /// # Errors
 /// `ENXIO`: there is none.
-pub fn open(number: u64, node: Arc<Node>, flags: i32) -> Outcome<Arc<dyn File>> {
+pub fn open(number: u64, node: Arc<Node>, place: Place, flags: i32) -> Outcome<Arc<dyn File>> {
     let kind = match (number >> 8, number & 0xff) {
         (1, 3) => Kind::Null,
         (1, 5) => Kind::Zero,
@@ -44,7 +47,7 @@ pub fn open(number: u64, node: Arc<Node>, flags: i32) -> Outcome<Arc<dyn File>> 
         (5, 0 | 1) => return Ok(console::open()),
         _ => return Err(ENXIO),
     };
-    Ok(Arc::new(Device { kind, node, flags: flags & KEPT }))
+    Ok(Arc::new(Device { kind, node, place, flags: flags & KEPT }))
 }
 
 /// An open object, for nodes that lead to it (/proc/self/fd).
@@ -54,10 +57,19 @@ pub struct Object(pub Arc<dyn File>);
 ///
 /// # Errors
 /// `ENXIO`: it cannot be opened by a name, as sockets on Linux.
-pub fn reopen(object: &Arc<dyn Any + Send + Sync>) -> Outcome<Arc<dyn File>> {
+pub fn reopen(object: &Arc<dyn Any + Send + Sync>, flags: i32) -> Outcome<Arc<dyn File>> {
     let object = object.downcast_ref::<Object>().ok_or(ENXIO)?;
     let any: &dyn Any = &*object.0;
-    if any.is::<console::Console>() { Ok(console::open()) } else { Err(ENXIO) }
+    match any.downcast_ref::<PipeEnd>() {
+        Some(end) => pipe::open(end.pipe().clone(), None, flags),
+        None if any.is::<console::Console>() => Ok(console::open()),
+        None => Err(ENXIO),
+    }
+}
+
+/// Whether it is /dev/zero, of which a mapping is anonymous memory.
+pub fn is_zero(description: &Description) -> bool {
+    description.downcast::<Device>().is_some_and(|device| device.kind == Kind::Zero)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,18 +83,20 @@ enum Kind {
 struct Device {
     kind: Kind,
     node: Arc<Node>,
+    place: Place,
     flags: i32,
 }
 
 impl Device {
-    fn fill(&self, address: u64, len: usize) -> core::result::Result<(), kernel::uaccess::Fault> {
+    /// Writes octets to the program; returns how many.
+    fn fill(&self, address: u64, len: usize) -> usize {
         if self.kind != Kind::Random {
             return pages::zero_program(address, len);
         }
         let mut chunk = [0; STEP];
         // Whether there is randomness was seen before.
         let _ = random::fill(&mut chunk[..len]);
-        kernel::uaccess::write_bytes(address, &chunk[..len])
+        kernel::uaccess::write_some(address, &chunk[..len])
     }
 }
 
@@ -97,16 +111,18 @@ impl File for Device {
         if self.kind == Kind::Random && random::fill(&mut [0; 1]).is_err() {
             return Err(EIO);
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !to.is_empty() {
             // In steps that do not grow with what is asked for.
             match to.transfer(STEP, &mut |address, _, len| self.fill(address, len)) {
-                Ok(moved) => done += moved,
+                Ok(moved) => {
+                    done += moved;
+                    if pace.moved(moved) {
+                        break;
+                    }
+                }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
-            }
-            if done.is_multiple_of(16 << 10) && sched::breathe() {
-                break;
             }
         }
         Ok(done)
@@ -143,5 +159,9 @@ impl File for Device {
 
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
     }
 }

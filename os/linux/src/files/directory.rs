@@ -23,6 +23,7 @@ pub fn getdents64(fd: i32, dirp: u64, count: u32) -> Result {
     let room = (count as usize).min(STEP);
     let mut entries: Vec<u8> = Vec::new();
     entries.try_reserve_exact(room).map_err(|_| ENOMEM)?;
+    let _turn = directory.turn().take()?;
     let mut position = directory.position().load(Ordering::Relaxed);
     let mut too_small = false;
     let from = position;

@@ -1,62 +1,109 @@
-//! mmap(2) of files.
-//!
-//! A mapping gets the file's octets when it is made: what is written to the file later does not show in it. (Of a private mapping
-//! Linux leaves that open.) So a shared one that could be written to is refused.
+//! mmap(2) of files: pages are the file's own, and a private mapping copies one when it is written (see [`kernel::mm::file`]).
 
-use kernel::arch::current::paging::Protection;
-use kernel::mm::{self, Map};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+
+use kernel::arch::current::paging::PAGE_SIZE;
+use kernel::mm::file::{FileBacking, FilePage, MappedFile, NoPage};
+use kernel::mm::{self, Access, Map};
 use kernel::sched;
-use vfs::PAGE_SIZE;
+use vfs::MapPage;
 
 use super::opened::{OpenDirectory, OpenFile, OpenPath};
-use super::{Node, now, pages};
-use crate::errno::{EACCES, EBADF, ENODEV, EOVERFLOW, Result};
+use super::{Node, Outcome, device, now};
+use crate::errno::{EACCES, EBADF, EINVAL, ENODEV, EOVERFLOW, Result};
 use crate::fd::{Description, File};
+
+/// An open file that is mapped. It stays so when its descriptor is closed and its name is removed.
+pub struct Mapped {
+    file: Arc<dyn File>,
+    node: Arc<Node>,
+}
+
+/// What tells a node apart from the others that are there.
+pub fn id(node: &Node) -> usize {
+    core::ptr::from_ref(node).addr()
+}
+
+impl Mapped {
+    /// What is mapped.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its path, with a note if it has none any more.
+    pub fn path(&self) -> Vec<u8> {
+        self.file.place().map(|place| place.path(&self.node)).unwrap_or_default()
+    }
+}
+
+impl MappedFile for Mapped {
+    fn page(&self, index: u64, write: bool) -> core::result::Result<FilePage, NoPage> {
+        match self.node.map_page(index, write, now()) {
+            Ok(Some(MapPage::Page(page))) => Ok(FilePage::Shared(page.0)),
+            Ok(Some(MapPage::Packed(octets))) => Ok(FilePage::Constant(octets)),
+            Ok(None) => Err(NoPage::BehindEnd),
+            Err(_) => Err(NoPage::NoSpace),
+        }
+    }
+
+    fn id(&self) -> usize {
+        id(&self.node)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
 
 /// Maps a file; `request` says where and how, and `shared` whether changes are the file's.
 pub fn map(description: &Description, offset: u64, request: Map, shared: bool) -> Result {
     let Some(file) = description.downcast::<OpenFile>() else {
+        if device::is_zero(description) {
+            return Ok(mm::map(request, None)?);
+        }
         let is_path = description.downcast::<OpenPath>().is_some();
         let is_directory = description.downcast::<OpenDirectory>().is_some();
         return Err(if is_path && !is_directory { EBADF } else { ENODEV });
     };
     file.check_readable().map_err(|_| EACCES)?;
-    if shared && request.protection.write {
-        file.check_writable().map_err(|_| EACCES)?;
-        return Err(ENODEV);
+    let may_write = !shared || file.check_writable().is_ok();
+    if request.protection.write && !may_write {
+        return Err(EACCES);
     }
     let Some(node) = file.node().filter(|node| matches!(node.content(), vfs::Content::File(_))) else {
         return Err(ENODEV);
     };
     offset.checked_add(request.len).ok_or(EOVERFLOW)?;
-    let protection = request.protection;
-    // Executable pages are refused for what they will be, not for what they are at first.
-    let filling = Protection { read: true, write: true, execute: protection.execute };
-    let address = mm::map(Map { protection: filling, no_reserve: false, populate: false, ..request })?;
-    let done = fill(node, offset, address, request.len)
-        .and_then(|()| Ok(mm::protect(address, request.len, protection)?));
-    if let Err(error) = done {
-        // The pages are ours, and unmapping what was just mapped needs no memory.
-        let _ = mm::unmap(address, request.len);
-        return Err(error);
-    }
+    let mapped = Mapped { file: description.file().clone(), node: node.clone() };
+    let backing = FileBacking { file: Arc::new(mapped), first: offset / PAGE_SIZE, shared, may_write };
+    let address = mm::map(request, Some(backing))?;
     node.accessed(now());
+    if request.populate {
+        populate(address, request);
+    }
     Ok(address)
 }
 
-fn fill(node: &Node, mut offset: u64, mut address: u64, len: u64) -> super::Outcome<()> {
-    let end = address + len;
-    while address < end
-        && let Some((page, there)) = node.read_page(offset)?
-    {
-        let step = there.min((end - address) as usize);
-        // What is a hole reads as zeroes as it is.
-        if !matches!(page, vfs::PageRef::Hole) {
-            pages::copy_to_program(&page, (offset % PAGE_SIZE as u64) as usize, address, step)?;
+/// Punches a hole into a file that is mapped (madvise(2), `MADV_REMOVE`).
+pub fn punch_hole(backing: &FileBacking, offset: u64, len: u64) -> Outcome<()> {
+    let mapped = backing.file.as_any().downcast_ref::<Mapped>().ok_or(EINVAL)?;
+    Ok(mapped.node.punch_hole(offset, len, now())?)
+}
+
+/// Backs the pages of a mapping that was just made. One that is not to be had is looked for again at its first touch
+/// (mmap(2), `MAP_POPULATE`).
+fn populate(address: u64, request: Map) {
+    let access = match request.protection {
+        protection if protection.write => Access::Write,
+        protection if protection.read => Access::Read,
+        _ => return,
+    };
+    let end = address.saturating_add(request.len);
+    for page in (address..end).step_by(PAGE_SIZE as usize) {
+        if mm::page_in(page, access).is_err() || sched::breathe() {
+            break;
         }
-        offset += step as u64;
-        address += step as u64;
-        sched::breathe();
     }
-    Ok(())
 }

@@ -30,6 +30,9 @@ pub struct Mounted {
 
 static MOUNTED: Once<Vec<Mounted>> = Once::new();
 
+/// The directory that /dev/shm covers.
+static UNDER_SHM: Once<Arc<Node>> = Once::new();
+
 /// What is mounted.
 pub fn mounted() -> &'static [Mounted] {
     MOUNTED.get().map(Vec::as_slice).unwrap_or_default()
@@ -41,42 +44,58 @@ pub fn shm() -> Option<Arc<Node>> {
 }
 
 /// Mounts everything, before the program starts. Ends the image with one line if it cannot.
-pub fn start(_booted: &Booted) {
+pub fn start(booted: &Booted) {
     let tree = mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Tree));
     let tree = tree.map(|octets| match PackedTree::new(octets) {
         Ok(tree) => tree,
         Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
     });
-    if mount_all(tree).is_err() {
+    if mount_all(tree, booted.settings.root_writable.unwrap_or_default()).is_err() {
         refuse(format_args!("too little memory for the tree of files (-m)"));
+    }
+    if let Some(path) = &booted.settings.cwd
+        && super::change_directory(path.as_bytes()).is_err()
+    {
+        refuse(format_args!("cwd={path}: the image has no such directory"));
     }
 }
 
-/// Puts the tree of files together: `packed` read-only, or an empty tmpfs, and on it what every program finds. Called once,
-/// before the program starts.
+/// Puts the tree of files together: `packed`, read-only or with a tmpfs above, or an empty tmpfs, and on it what every program
+/// finds. Called once, before the program starts.
 ///
 /// # Errors
 /// [`vfs::Error::NoSpace`].
-fn mount_all(packed: Option<PackedTree<'static>>) -> vfs::Result<()> {
+fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result<()> {
     let now = now();
     let root = file_system("tmpfs", TMPFS_MAGIC, packed, 0o755, now)?;
     let mut mounted = Vec::new();
     let mut mount = |path: &'static str, root_of_it: Arc<Node>| {
-        if let Ok(directory) = directory(&root, path, now)
+        if let Ok(directory) = directory(&root, path, 0o755, now)
             && directory.mount(&root_of_it).is_ok()
         {
             mounted.push(Mounted { path, root: root_of_it });
         }
     };
-    mount("/dev", table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?);
+    let dev = table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?;
+    mount("/dev", dev.clone());
     mount("/proc", table("proc", PROC_MAGIC, proc::ROWS, now)?);
     mount("/sys", table("sysfs", SYSFS_MAGIC, proc::SYS_ROWS, now)?);
-    mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?);
+    // Where a tree can be changed, its own /tmp is memory already, and what it has there is seen.
+    if packed.is_some() && writable {
+        directory(&root, "/tmp", 0o1777, now)?;
+    } else {
+        mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?);
+    }
     let shm = file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?;
-    directory(&root, "/etc", now)?;
+    // /dev is a table, which has no directory that could be covered.
+    let under = Content::directory(Arc::downgrade(&dev), b"shm");
+    let under = Node::create_virtual(dev.block(), 2, FileType::Directory, 0o755, under, now);
+    let _ = under.mount(&shm);
+    let _ = UNDER_SHM.set(under);
+    directory(&root, "/etc", 0o755, now)?;
     etc::make(&root, now)?;
-    // A tree is what the image was built with, and stays so.
-    root.block().set_read_only(packed.is_some());
+    // A tree is what the image was built with, and stays so, unless the image was made to have it otherwise.
+    root.block().set_read_only(packed.is_some() && !writable);
     mounted.push(Mounted { path: "/dev/shm", root: shm });
     mounted.insert(0, Mounted { path: "/", root: root.clone() });
     let _ = MOUNTED.set(mounted);
@@ -84,12 +103,12 @@ fn mount_all(packed: Option<PackedTree<'static>>) -> vfs::Result<()> {
     Ok(())
 }
 
-/// The directory with this path, made if it is not there.
-fn directory(root: &Arc<Node>, path: &str, now: Time) -> vfs::Result<Arc<Node>> {
+/// The directory with this path, made with these permissions if it is not there.
+fn directory(root: &Arc<Node>, path: &str, mode: u32, now: Time) -> vfs::Result<Arc<Node>> {
     let start = Start { root: root.clone(), at: root.clone(), resolve: Resolve::default() };
     let at = walk::parent(&start, path.as_bytes())?;
     let content = Content::directory(Weak::new(), b"");
-    match namespace::make(&at, FileType::Directory, 0o755, content, now) {
+    match namespace::make(&at, FileType::Directory, mode, content, now) {
         Err(vfs::Error::Exists) => walk::node(&start, path.as_bytes(), true),
         made => made,
     }

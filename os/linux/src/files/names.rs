@@ -7,8 +7,8 @@ use kernel::uaccess;
 use vfs::{Content, FileType, namespace};
 
 use super::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Outcome, by_descriptor, find, masked,
-    now, parent, read_path, root, set_working_directory, working_directory,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Outcome, by_descriptor,
+    change_directory, find, masked, now, parent, read_path, root, set_working_directory, working_directory,
 };
 use crate::errno::{EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE, Result};
 
@@ -30,13 +30,13 @@ pub fn mknod(path: u64, mode: u32, device: u64) -> Result {
     mknodat(AT_FDCWD, path, mode, device)
 }
 
-/// mknodat(2): files, and names for what cannot be opened (pipes, sockets, devices).
+/// mknodat(2): files, pipes, and names for what cannot be opened (sockets, devices that are not there).
 pub fn mknodat(dirfd: i32, path: u64, mode: u32, device: u64) -> Result {
     let kind = if mode & 0o170_000 == 0 { Some(FileType::Regular) } else { FileType::from_mode(mode) };
     let (kind, content) = match kind {
         Some(FileType::Regular) => (FileType::Regular, Content::file()),
         Some(kind @ (FileType::CharDevice | FileType::BlockDevice)) => (kind, Content::Device(device)),
-        Some(kind @ (FileType::Fifo | FileType::Socket)) => (kind, Content::Endpoint),
+        Some(kind @ (FileType::Fifo | FileType::Socket)) => (kind, Content::endpoint()),
         Some(FileType::Directory) => return Err(EPERM),
         _ => return Err(EINVAL),
     };
@@ -146,7 +146,7 @@ pub fn readlinkat(dirfd: i32, path: u64, buf: u64, size: i32) -> Result {
 
 /// chdir(2).
 pub fn chdir(path: u64) -> Result {
-    set_working_directory(find(AT_FDCWD, path, 0)?.into_node()?)?;
+    change_directory(&read_path(path)?)?;
     Ok(0)
 }
 

@@ -12,6 +12,7 @@ use super::{AT_FDCWD, Node, Outcome, device, masked, now, read_path, start};
 use crate::errno::{E2BIG, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, Result};
 use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
+use crate::pipe;
 
 /// How the descriptor is used: reading, writing, or both.
 pub const O_ACCMODE: i32 = 3;
@@ -132,7 +133,7 @@ fn open_at(at: Parent<Frames>, flags: i32, mode: u32) -> Outcome<Arc<dyn File>> 
         return Err(ENOTDIR);
     }
     if flags & O_PATH != 0 {
-        return Ok(Arc::new(OpenPath { node, place, flags }));
+        return Ok(Arc::new(OpenPath { node, found: place, flags }));
     }
     open_node(node, place, flags)
 }
@@ -153,9 +154,15 @@ fn open_node(node: Arc<Node>, place: Place, flags: i32) -> Outcome<Arc<dyn File>
             Ok(Arc::new(OpenFile::new(node, place, flags)))
         }
         Content::Text(_) => Ok(Arc::new(OpenFile::new(node, place, flags))),
-        Content::Device(number) if node.kind() == FileType::CharDevice => device::open(*number, node, flags),
-        Content::Object(object) => device::reopen(object),
+        Content::Device(number) if node.kind() == FileType::CharDevice => {
+            device::open(*number, node.clone(), place, flags)
+        }
+        Content::Object(object) => device::reopen(object, flags),
         Content::Symlink(_) | Content::PackedSymlink(_) | Content::MagicLink(_) => Err(ELOOP),
-        Content::Device(_) | Content::Endpoint => Err(ENXIO),
+        Content::Endpoint(object) if node.kind() == FileType::Fifo => {
+            let pipe = pipe::behind(object)?;
+            pipe::open(pipe, Some((node.clone(), place)), flags)
+        }
+        Content::Device(_) | Content::Endpoint(_) => Err(ENXIO),
     }
 }

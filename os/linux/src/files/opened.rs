@@ -14,7 +14,9 @@ use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, ENOMEM, ENOTTY, Errno, Result};
 use crate::fd::{File, Stat};
 use crate::file::ALWAYS_READY;
+use crate::pace::Pace;
 use crate::readiness::Readiness;
+use crate::turn::Turn;
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Largest offset.
@@ -61,6 +63,8 @@ pub struct OpenFile {
     place: Place,
     flags: AtomicI32,
     offset: AtomicU64,
+    /// Of calls that go by the offset and move it.
+    turn: Turn,
     /// What it says, if that was made when it was opened.
     text: Option<Vec<u8>>,
 }
@@ -72,12 +76,14 @@ impl OpenFile {
             Content::Text(text) => Some(text.text()),
             _ => None,
         };
-        Self { node, place, flags: AtomicI32::new(flags & KEPT), offset: AtomicU64::new(0), text }
-    }
-
-    /// Where it was found.
-    pub fn place(&self) -> &Place {
-        &self.place
+        Self {
+            node,
+            place,
+            flags: AtomicI32::new(flags & KEPT),
+            offset: AtomicU64::new(0),
+            turn: Turn::new(),
+            text,
+        }
     }
 
     /// `F_SETFL`: sets or takes away `O_APPEND`.
@@ -126,6 +132,33 @@ impl OpenFile {
         self.offset.fetch_add(octets as u64, Ordering::Relaxed);
     }
 
+    /// Octets of it, for the kernel: as many as there are, and up to so many.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn octets(&self, mut offset: u64, most: usize) -> Outcome<Vec<u8>> {
+        let there = self.size().saturating_sub(offset).min(most as u64) as usize;
+        let mut octets = Vec::new();
+        octets.try_reserve_exact(there).map_err(|_| ENOMEM)?;
+        if let Some(text) = &self.text {
+            octets.extend_from_slice(
+                text.get(offset as usize..).unwrap_or_default().get(..there).unwrap_or_default(),
+            );
+            return Ok(octets);
+        }
+        while octets.len() < there
+            && let Some((page, len)) = self.node.read_page(offset)?
+        {
+            let done = octets.len();
+            let len = len.min(there - done);
+            octets.resize(done + len, 0);
+            page.read((offset % PAGE) as usize, &mut octets[done..]);
+            offset += len as u64;
+        }
+        self.node.accessed(now());
+        Ok(octets)
+    }
+
     /// pread(2).
     ///
     /// # Errors
@@ -135,7 +168,7 @@ impl OpenFile {
         if let Some(text) = &self.text {
             return to.write(text.get(offset as usize..).unwrap_or_default());
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !to.is_empty()
             && let Some((page, there)) = self.node.read_page(offset)?
         {
@@ -145,15 +178,12 @@ impl OpenFile {
                 Ok(moved) => {
                     done += moved;
                     offset += moved as u64;
-                    if moved < len {
+                    if moved < len || pace.moved(moved) {
                         break;
                     }
                 }
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
-            }
-            if long_enough(done) {
-                break;
             }
         }
         if done > 0 {
@@ -180,7 +210,7 @@ impl OpenFile {
         if self.appends() {
             return self.append(from);
         }
-        let mut done = 0;
+        let (mut done, mut pace) = (0, Pace::new());
         while !from.is_empty() {
             let at = (offset % PAGE) as usize;
             let len = from.len().min(PAGE_SIZE - at);
@@ -199,7 +229,7 @@ impl OpenFile {
             done += moved;
             offset += moved as u64;
             self.node.wrote(offset, now());
-            if moved < len || long_enough(done) {
+            if moved < len || pace.moved(moved) {
                 break;
             }
         }
@@ -267,20 +297,16 @@ fn take(from: &mut UserBuffers, most: usize) -> Outcome<Vec<u8>> {
     Ok(octets)
 }
 
-/// Lets others run now and then; whether a signal ends what is long.
-fn long_enough(done: usize) -> bool {
-    const STEP: usize = 16 * PAGE_SIZE;
-    done.is_multiple_of(STEP) && sched::breathe()
-}
-
 impl File for OpenFile {
     fn read(&self, to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        let _turn = self.turn.take()?;
         let done = self.read_at(to, self.offset())?;
         self.advance(done);
         Ok(done)
     }
 
     fn write(&self, from: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        let _turn = self.turn.take()?;
         let offset = self.offset();
         if offset >= OFFSET_MAX && !self.appends() {
             return Err(EFBIG);
@@ -303,6 +329,7 @@ impl File for OpenFile {
     }
 
     fn seek(&self, offset: i64, whence: i32) -> Result {
+        let _turn = self.turn.take()?;
         let offset = self.sought(offset, whence)?;
         self.offset.store(offset, Ordering::Relaxed);
         Ok(offset)
@@ -328,6 +355,10 @@ impl File for OpenFile {
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
     }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
+    }
 }
 
 /// A directory, with the position at which its entries are read.
@@ -335,17 +366,23 @@ pub struct OpenDirectory {
     node: Arc<Node>,
     flags: i32,
     position: AtomicU64,
+    turn: Turn,
 }
 
 impl OpenDirectory {
     /// Opens a directory.
     pub fn new(node: Arc<Node>, flags: i32) -> Self {
-        Self { node, flags: flags & KEPT, position: AtomicU64::new(0) }
+        Self { node, flags: flags & KEPT, position: AtomicU64::new(0), turn: Turn::new() }
     }
 
     /// The position.
     pub fn position(&self) -> &AtomicU64 {
         &self.position
+    }
+
+    /// Of calls that go by the position and move it.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 }
 
@@ -367,6 +404,7 @@ impl File for OpenDirectory {
     }
 
     fn seek(&self, offset: i64, whence: i32) -> Result {
+        let _turn = self.turn.take()?;
         let position = match whence {
             0 => u64::try_from(offset).map_err(|_| EINVAL)?,
             1 => self.position.load(Ordering::Relaxed).checked_add_signed(offset).ok_or(EINVAL)?,
@@ -394,7 +432,7 @@ pub struct OpenPath {
     /// Where it leads.
     pub node: Arc<Node>,
     /// Where it was found.
-    pub place: Place,
+    pub found: Place,
     /// The flags of open(2).
     pub flags: i32,
 }
@@ -434,5 +472,9 @@ impl File for OpenPath {
 
     fn node(&self) -> Option<&Arc<Node>> {
         Some(&self.node)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.found)
     }
 }

@@ -2,9 +2,12 @@
 
 use core::ops::Range;
 
+use kernel::mm;
 use kernel::mm::pages::{self, SharedPage};
-use kernel::uaccess::{self, Fault};
+use kernel::uaccess;
 use vfs::{PAGE_SIZE, Page, PageRef, PageSource};
+
+use super::{Node, mapping};
 
 /// Where files get their memory.
 pub struct Frames;
@@ -41,37 +44,39 @@ impl PageSource for Frames {
     fn uncharge(&self, octets: usize) {
         pages::take_back(octets);
     }
+
+    fn unmap(&self, file: &Node, pages: Range<u64>, truncated: bool) {
+        mm::forget(mapping::id(file), pages, truncated);
+    }
 }
 
-/// Copies octets of a page to the program. `at + len` is in the page.
-///
-/// # Errors
-/// [`Fault`].
-pub fn copy_to_program(page: &PageRef<FilePage>, at: usize, to: u64, len: usize) -> Result<(), Fault> {
+/// Copies octets of a page to the program; returns how many: all, or those before the first that cannot be written. `at + len` is
+/// in the page.
+pub fn copy_to_program(page: &PageRef<FilePage>, at: usize, to: u64, len: usize) -> usize {
     match page {
         PageRef::Page(page) => page.0.copy_to_program(at, to, len),
         PageRef::Packed(octets) => {
             let there = octets.get(at..).unwrap_or_default();
             let there = &there[..there.len().min(len)];
-            uaccess::write_bytes(to, there)?;
-            zero_program(to + there.len() as u64, len - there.len())
+            let done = uaccess::write_some(to, there);
+            if done < there.len() { done } else { done + zero_program(to + done as u64, len - done) }
         }
         PageRef::Hole => zero_program(to, len),
     }
 }
 
-/// Writes zeroes to the program.
-///
-/// # Errors
-/// [`Fault`].
-pub fn zero_program(to: u64, len: usize) -> Result<(), Fault> {
+/// Writes zeroes to the program; returns how many.
+pub fn zero_program(to: u64, len: usize) -> usize {
     const ZEROES: [u8; 256] = [0; 256];
     debug_assert!(len <= PAGE_SIZE);
     let mut done = 0;
     while done < len {
         let step = (len - done).min(ZEROES.len());
-        uaccess::write_bytes(to + done as u64, &ZEROES[..step])?;
-        done += step;
+        let written = uaccess::write_some(to + done as u64, &ZEROES[..step]);
+        done += written;
+        if written < step {
+            break;
+        }
     }
-    Ok(())
+    done
 }

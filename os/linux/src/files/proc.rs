@@ -1,5 +1,8 @@
 //! /proc and /sys, as far as libc, std and common crates ask.
 
+mod maps;
+mod threads;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -7,11 +10,12 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 
 use kernel::arch::current::paging::PAGE_SIZE;
+use kernel::sched::thread::Thread;
 use kernel::{mm, sched, time};
 use vfs::{Content, FileType, Jump, MagicLink, VirtualDir, VirtualEntry};
 
 use super::device::Object;
-use super::opened::{OpenFile, OpenPath, directory_path};
+use super::opened::directory_path;
 use super::pages::Frames;
 use super::table_dir::{Row, What};
 use super::{Node, mount, now, working_directory};
@@ -23,7 +27,7 @@ use crate::{limits, start};
 /// /proc.
 pub const ROWS: &[Row] = &[
     Row("self", What::Link("1")),
-    Row("thread-self", What::Link("1")),
+    Row("thread-self", What::Magic(|| Box::new(threads::Current))),
     Row("1", What::Directory(PROCESS)),
     Row("mounts", What::Link("self/mounts")),
     Row("meminfo", What::Text(meminfo)),
@@ -42,8 +46,12 @@ const PROCESS: &[Row] = &[
     Row("root", What::Magic(|| Box::new(ToPath(|| b"/".to_vec())))),
     Row("fd", What::Virtual(|parent| Box::new(Descriptors { parent }))),
     Row("cmdline", What::Text(start::command_line)),
-    Row("comm", What::Text(comm)),
-    Row("status", What::Text(status)),
+    Row("environ", What::Text(start::environment)),
+    Row("maps", What::Text(maps::maps)),
+    Row("stat", What::Text(threads::process_stat)),
+    Row("task", What::Virtual(|parent| Box::new(threads::Threads { parent }))),
+    Row("comm", What::Text(|| of_first_thread(threads::comm))),
+    Row("status", What::Text(|| of_first_thread(status_of))),
     Row("statm", What::Text(statm)),
     Row("cgroup", What::Text(|| b"0::/\n".to_vec())),
     Row("mounts", What::Text(mounts)),
@@ -150,21 +158,19 @@ fn executable() -> Vec<u8> {
     text(|to| write!(to, "{}{name}", if name.starts_with('/') { "" } else { "/" }))
 }
 
-/// The process' name: its first thread's.
-fn comm() -> Vec<u8> {
-    let name = sched::find(PID as u32).map(|thread| thread.name()).unwrap_or_default();
-    let mut name: Vec<u8> = name.into_iter().take_while(|octet| *octet != 0).collect();
-    name.push(b'\n');
-    name
+/// What `of` says of the first thread.
+fn of_first_thread(of: fn(&Arc<Thread>) -> Vec<u8>) -> Vec<u8> {
+    sched::find(PID as u32).map(|thread| of(&thread)).unwrap_or_default()
 }
 
-fn status() -> Vec<u8> {
+fn status_of(thread: &Arc<Thread>) -> Vec<u8> {
     let usage = mm::usage();
-    let name = comm();
-    let name = core::str::from_utf8(&name).unwrap_or("\n");
+    let name = threads::comm(thread);
+    let (name, state) = (String::from_utf8_lossy(&name), threads::state(thread));
+    let state = if state == 'R' { "R (running)" } else { "S (sleeping)" };
     text(|to| {
-        write!(to, "Name:\t{name}State:\tR (running)\nTgid:\t{PID}\nPid:\t{PID}\nPPid:\t0\nTracerPid:\t0\n")?;
-        write!(to, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t{}\n", limits::files())?;
+        write!(to, "Name:\t{name}State:\t{state}\nTgid:\t{PID}\nPid:\t{}\nPPid:\t0\n", thread.tid)?;
+        write!(to, "TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t{}\n", limits::files())?;
         writeln!(to, "VmSize:\t{:8} kB", usage.committed / 1024)?;
         writeln!(to, "VmHWM:\t{:8} kB", usage.peak_resident / 1024)?;
         writeln!(to, "VmRSS:\t{:8} kB", usage.resident / 1024)?;
@@ -227,8 +233,8 @@ struct Descriptors {
 impl VirtualDir<Frames> for Descriptors {
     fn lookup(&self, directory: &Arc<Node>, name: &[u8]) -> Option<Arc<Node>> {
         let fd: i32 = core::str::from_utf8(name).ok()?.parse().ok()?;
-        let description = fd::get(fd).ok()?;
-        let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), description }));
+        fd::get(fd).ok()?;
+        let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), fd }));
         Some(Node::create_virtual(
             directory.block(),
             ino_of(directory, fd as u64),
@@ -258,24 +264,29 @@ fn ino_of(directory: &Node, fd: u64) -> u64 {
     (directory.ino() << 24) + fd
 }
 
-/// An entry of it.
+/// An entry of it: whatever has the number at the moment. It keeps nothing open.
 struct Descriptor {
     directory: Arc<Node>,
-    description: Arc<Description>,
+    fd: i32,
+}
+
+impl Descriptor {
+    fn description(&self) -> vfs::Result<Arc<Description>> {
+        fd::get(self.fd).map_err(|_| vfs::Error::NotFound)
+    }
 }
 
 impl MagicLink<Frames> for Descriptor {
     fn text(&self) -> vfs::Result<Vec<u8>> {
-        if let Some(file) = self.description.downcast::<OpenFile>() {
-            return Ok(file.place().path(fd::File::node(file).ok_or(vfs::Error::NotFound)?));
+        let description = self.description()?;
+        let file = description.file();
+        if let Some(node) = file.node() {
+            return Ok(match file.place() {
+                Some(place) => place.path(node),
+                None => directory_path(node),
+            });
         }
-        if let Some(path) = self.description.downcast::<OpenPath>() {
-            return Ok(path.place.path(&path.node));
-        }
-        let stat = self.description.file().stat();
-        if let Some(node) = self.description.file().node() {
-            return Ok(if node.is_directory() { directory_path(node) } else { b"/dev/null".to_vec() });
-        }
+        let stat = file.stat();
         Ok(match FileType::from_mode(stat.mode) {
             Some(FileType::CharDevice) => b"/dev/console".to_vec(),
             Some(FileType::Fifo) => text(|to| write!(to, "pipe:[{}]", stat.inode)),
@@ -285,10 +296,11 @@ impl MagicLink<Frames> for Descriptor {
     }
 
     fn follow(&self) -> vfs::Result<Jump<Frames>> {
-        if let Some(node) = self.description.file().node() {
+        let description = self.description()?;
+        let file = description.file().clone();
+        if let Some(node) = file.node() {
             return Ok(Jump::Node(node.clone()));
         }
-        let file = self.description.file().clone();
         let stat = file.stat();
         let kind = FileType::from_mode(stat.mode).unwrap_or(FileType::Regular);
         let content = Content::Object(Arc::new(Object(file)));

@@ -1,7 +1,6 @@
 //! From file to file and at an offset: pread(2), pwrite(2), preadv2(2) and their kin, copy_file_range(2), sendfile(2).
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use kernel::{sched, uaccess};
 use vfs::PAGE_SIZE;
@@ -9,9 +8,10 @@ use vfs::PAGE_SIZE;
 use super::opened::{OpenDirectory, OpenFile, OpenPath};
 use super::{Outcome, now};
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, ESPIPE, Errno, Result};
+use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file;
+use crate::pace::Pace;
 
 /// Calls `on` with the open file behind a descriptor.
 fn with<T>(fd: i32, on: impl FnOnce(&OpenFile) -> Outcome<T>) -> Outcome<T> {
@@ -122,7 +122,11 @@ pub fn copy_file_range(from_fd: i32, from_at: u64, to_fd: i32, to_at: u64, len: 
             if to.appends() {
                 return Err(EBADF);
             }
-            let (from_start, to_start) = (offset_of(from, from_at)?, offset_of(to, to_at)?);
+            let (from_start, to_start) = (raw_offset_of(from, from_at)?, raw_offset_of(to, to_at)?);
+            for start in [from_start, to_start] {
+                start.checked_add(len as u64).ok_or(EOVERFLOW)?;
+                i64::try_from(start).map_err(|_| EINVAL)?;
+            }
             let (from_node, to_node) = (node(from)?, node(to)?);
             let overlaps = from_start < to_start.saturating_add(len as u64)
                 && to_start < from_start.saturating_add(len as u64);
@@ -138,24 +142,58 @@ pub fn copy_file_range(from_fd: i32, from_at: u64, to_fd: i32, to_at: u64, len: 
     .map_err(invalid)
 }
 
-/// sendfile(2), to a file; to anything else, which has buffers of its own, read(2) and write(2) do the same.
+/// sendfile(2): from a file to anything that can be written.
 pub fn sendfile(to_fd: i32, from_fd: i32, at: u64, len: usize) -> Result {
     let invalid = |error| if matches!(error, ESPIPE | EISDIR) { EINVAL } else { error };
     with(from_fd, |from| {
-        with(to_fd, |to| {
-            from.check_readable()?;
-            to.check_writable()?;
-            if to.appends() {
-                return Err(EINVAL);
+        from.check_readable()?;
+        let description = fd::get(to_fd)?;
+        let start = offset_of(from, at)?;
+        let done = match description.downcast::<OpenFile>() {
+            Some(to) => {
+                to.check_writable()?;
+                if to.appends() {
+                    return Err(EINVAL);
+                }
+                let done = copy(from, start, to, to.offset(), len)?;
+                to.advance(done);
+                done
             }
-            let (from_start, to_start) = (offset_of(from, at)?, to.offset());
-            let done = copy(from, from_start, to, to_start, len)?;
-            settle(from, at, from_start, done)?;
-            to.advance(done);
-            Ok(done as u64)
-        })
+            None => send(from, start, &description, len)?,
+        };
+        settle(from, at, start, done)?;
+        Ok(done as u64)
     })
     .map_err(invalid)
+}
+
+/// Writes octets of a file to an object with buffers of its own.
+fn send(from: &OpenFile, start: u64, to: &Description, len: usize) -> Outcome<usize> {
+    /// Octets that are read at once.
+    const PIECE: usize = 16 * PAGE_SIZE;
+    let len = len.min(MAX);
+    let mut done = 0;
+    while done < len {
+        let octets = from.octets(start + done as u64, PIECE.min(len - done))?;
+        let there = octets.len();
+        if there == 0 {
+            break;
+        }
+        match to.file().write(&mut UserBuffers::of_kernel(octets), to.is_nonblocking()) {
+            Ok(written) => {
+                done += written;
+                if written < there {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+        if sched::breathe() {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 fn node(file: &OpenFile) -> Outcome<&Arc<super::Node>> {
@@ -164,10 +202,12 @@ fn node(file: &OpenFile) -> Outcome<&Arc<super::Node>> {
 
 /// The offset at an address, or, without one, the file's own.
 fn offset_of(file: &OpenFile, at: u64) -> Outcome<u64> {
-    match at {
-        0 => Ok(file.offset()),
-        at => u64::try_from(uaccess::read::<i64>(at)?).map_err(|_| EINVAL),
-    }
+    raw_offset_of(file, at)?.try_into().map(i64::cast_unsigned).map_err(|_| EINVAL)
+}
+
+/// The same, whatever is there.
+fn raw_offset_of(file: &OpenFile, at: u64) -> Outcome<u64> {
+    if at == 0 { Ok(file.offset()) } else { Ok(uaccess::read(at)?) }
 }
 
 fn settle(file: &OpenFile, at: u64, start: u64, done: usize) -> Outcome<()> {
@@ -178,35 +218,34 @@ fn settle(file: &OpenFile, at: u64, start: u64, done: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Most octets of one call (`MAX_RW_COUNT`).
+const MAX: usize = 0x7fff_f000;
+
 /// Copies by way of a page of the kernel's.
 fn copy(from: &OpenFile, mut from_at: u64, to: &OpenFile, mut to_at: u64, len: usize) -> Outcome<usize> {
-    /// Most octets of one call (`MAX_RW_COUNT`).
-    const MAX: usize = 0x7fff_f000;
     const PAGE: u64 = PAGE_SIZE as u64;
-    let (from_node, to_node) = (node(from)?, node(to)?);
+    let to_node = node(to)?;
     to_node.block().check_writable()?;
     if to_at >= i64::MAX as u64 {
         return Err(EFBIG);
     }
     let len = len.min(MAX);
-    let mut octets: Vec<u8> = Vec::new();
-    let mut done = 0;
-    while done < len
-        && let Some((page, there)) = from_node.read_page(from_at)?
-    {
-        let step = there.min(len - done).min(PAGE_SIZE - (to_at % PAGE) as usize);
-        octets.resize(step, 0);
-        page.read((from_at % PAGE) as usize, &mut octets);
+    let (mut done, mut pace) = (0, Pace::new());
+    while done < len {
+        let octets = from.octets(from_at, (len - done).min(PAGE_SIZE - (to_at % PAGE) as usize))?;
+        if octets.is_empty() {
+            break;
+        }
         match to_node.write_page(to_at / PAGE) {
             Ok(page) => vfs::Page::write(&page, (to_at % PAGE) as usize, &octets),
             Err(_) if done > 0 => break,
             Err(error) => return Err(error.into()),
         }
-        from_at += step as u64;
-        to_at += step as u64;
-        done += step;
+        from_at += octets.len() as u64;
+        to_at += octets.len() as u64;
+        done += octets.len();
         to_node.wrote(to_at, now());
-        if done.is_multiple_of(16 * PAGE_SIZE) && sched::breathe() {
+        if pace.moved(octets.len()) {
             break;
         }
     }

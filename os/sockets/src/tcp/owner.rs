@@ -59,18 +59,19 @@ impl TcpSocket {
         }
     }
 
-    /// The listener has connections: as many are taken as the program wants to wait for it.
+    /// The listener has connections, or room for more: takes all that are there, and says how many may come. One more than the
+    /// backlog waits for the program, as on Linux.
     pub fn on_accept(&self, net: &mut Net) {
         let Phase::Listening { listener, backlog } = self.phase() else { return };
-        while self.accepted.lock().len() < backlog
-            && let Some(flow) = net.stack.tcp_accept(listener)
-        {
+        while let Some(flow) = net.stack.tcp_accept(listener) {
             let Some(tuple) = net.stack.tcp_tuple(flow) else { continue };
             let socket = Self::with(Phase::Connected { flow, tuple }, self.options.lock().clone());
             net.flows.insert(flow, socket.clone());
             self.accepted.lock().push_back(socket);
             self.readiness.notify(events::IN | events::RDNORM);
         }
+        let waiting = self.accepted.lock().len();
+        net.stack.tcp_set_backlog(listener, (backlog + 1).saturating_sub(waiting));
     }
 
     /// There is memory for frames again.
@@ -156,7 +157,8 @@ impl TcpSocket {
                     self.send.lock().put_back(frame);
                     break;
                 }
-                Err(SendError::Closed(_)) => self.send.lock().shut = true,
+                // Nobody will have it. Why is told with the event that follows, the error first: `on_closed`.
+                Err(SendError::Closed(_)) => {}
             }
         }
         let limit = self.send_limit();

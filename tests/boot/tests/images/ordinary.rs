@@ -144,9 +144,41 @@ fn files() {
     linux::same(&Image::program("files"), &[], &[], &[]);
 }
 
+/// With so little memory that what a mapping left behind would be missed.
+#[test]
+fn mappings_of_files() {
+    let image = Image::program("mappings");
+    linux::same_by(&Boot::new(&image).memory_mib(48), linux::run(&image, &[], &[]), &[]);
+}
+
 #[test]
 fn pipes() {
     linux::same(&Image::program("pipes"), &[], &[], &[]);
+}
+
+#[test]
+fn pipes_with_a_name() {
+    linux::same(&Image::program("fifos"), &[], &[], &[]);
+}
+
+#[test]
+fn transfers() {
+    linux::same(&Image::program("transfers"), &[], &[], &[]);
+}
+
+#[test]
+fn what_proc_tells_of_the_process() {
+    linux::same(&Image::program("process_files"), &["an argument"], &["ONE=1", "TWO=a b"], &[]);
+}
+
+/// Not compared: as a Linux process it has no terminal here.
+#[test]
+fn the_console_is_a_terminal() {
+    everywhere(&Boot::new(&Image::program("terminal")).input(b"a\x04\rb"), 0, |ended| {
+        let expected = "true true true\ntrue false\ncanonical: true\nset: 0\ngot: 0\n24 80 1 2\ngroup: true 0\n\
+                        drained: 0\nraw: true\nready\n[97, 4, 13, 98]\nnothing comes: 0\ncooked: true\n";
+        assert_eq!(ended.console, expected);
+    });
 }
 
 #[test]

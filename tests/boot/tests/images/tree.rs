@@ -32,7 +32,7 @@ fn a_tree_is_read_as_it_was_packed_and_cannot_be_changed() {
     let image = Image::at(&target, "release", "tree");
     let expected = "[\"large\", \"link\", \"sub\", \"text\"]\n\"as it was packed\"\n100000 true\n100644 0\n\
                     \"10.0.0.1 mine\\n\"\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\n\
-                    true\n";
+                    true\ntrue true Err(Some(13))\n[230, 111, 119, 110, 234] true\n";
     everywhere(&Boot::new(&image), 0, |ended| assert_eq!(ended.programs(), expected));
 
     // Another tree comes into the image although Cargo sees no change.

@@ -24,6 +24,8 @@ fn all() -> io::Result<()> {
     errors();
     large()?;
     threads()?;
+    shared_offset()?;
+    bad_buffers()?;
     devices()?;
     locks()?;
     proc()
@@ -171,6 +173,78 @@ fn threads() -> io::Result<()> {
     Ok(())
 }
 
+/// Threads that share an offset: each octet is written once, and read once.
+fn shared_offset() -> io::Result<()> {
+    const RECORD: usize = 16;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open("records")?;
+    let shared = &file;
+    let record = |n: usize, at: usize| -> [u8; RECORD] {
+        let mut record = [0; RECORD];
+        record[0] = n as u8;
+        record[8..].copy_from_slice(&at.to_le_bytes());
+        record
+    };
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let mut file = shared;
+            scope.spawn(move || {
+                (0..500).for_each(|at| file.write_all(&record(n, at)).expect("there is room"))
+            });
+        }
+    });
+    file.rewind()?;
+    let shared = &file;
+    let mut read: Vec<[u8; RECORD]> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let mut file = shared;
+                scope.spawn(move || {
+                    let (mut records, mut record) = (Vec::new(), [0; RECORD]);
+                    while file.read(&mut record).expect("it is open") == RECORD {
+                        records.push(record);
+                    }
+                    records
+                })
+            })
+            .collect();
+        readers.into_iter().flat_map(|reader| reader.join().expect("no panic")).collect()
+    });
+    read.sort_unstable();
+    read.dedup();
+    println!("records: {} of {}", read.len(), file.metadata()?.len() / RECORD as u64);
+    Ok(())
+}
+
+/// Buffers that end where nothing is mapped: what is before is moved, and nothing else is seen.
+fn bad_buffers() -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    const PAGE: usize = 4096;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open("partial")?;
+    let fd = file.as_raw_fd();
+    // SAFETY: two fresh pages, of which the second goes again; the calls stay in the first or are refused.
+    unsafe {
+        let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let pages =
+            libc::mmap(std::ptr::null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_WRITE, anonymous, -1, 0);
+        assert_ne!(pages, libc::MAP_FAILED);
+        assert_eq!(libc::munmap(pages.byte_add(PAGE), PAGE), 0);
+        pages.cast::<u8>().write_bytes(7, PAGE);
+        for before in [100, 61, 1, 0] {
+            let at = pages.byte_add(PAGE - before);
+            println!("write: {}", libc::write(fd, at, 500));
+            println!("pread: {}", libc::pread(fd, at, 150, 0));
+        }
+        println!("beyond: {}", libc::pwrite(fd, pages, 1, 300));
+    }
+    let content = fs::read("partial")?;
+    println!(
+        "{} octets, {} of them written",
+        content.len(),
+        content.iter().filter(|octet| **octet != 0).count()
+    );
+    Ok(())
+}
+
 fn devices() -> io::Result<()> {
     let mut octets = [1; 10_000];
     println!("{}", File::open("/dev/null")?.read(&mut octets)?);
@@ -208,6 +282,22 @@ fn proc() -> io::Result<()> {
     println!("{}", fs::read(&link)? == fs::read("text")?);
     println!("{}", std::env::current_exe().is_ok());
     println!("{}", fs::read("/proc/self/cmdline")?.ends_with(b"\0"));
+    // A long chain of descriptors, each of the link to the one before.
+    let path_of = |fd: i32| std::ffi::CString::new(format!("/proc/self/fd/{fd}")).expect("no zero octet");
+    let mut last = file.as_raw_fd();
+    for _ in 0..500 {
+        // SAFETY: a path that ends with zero; each descriptor of the chain is closed once.
+        unsafe {
+            let next = libc::open(path_of(last).as_ptr(), libc::O_PATH | libc::O_NOFOLLOW);
+            assert!(next >= 0, "{}", io::Error::last_os_error());
+            if last != file.as_raw_fd() {
+                libc::close(last);
+            }
+            last = next;
+        }
+    }
+    // SAFETY: as above.
+    println!("{}", unsafe { libc::close(last) });
     println!("{:?}", fs::read_to_string("/etc/none").map_err(|error| error.kind() == ErrorKind::NotFound));
     Ok(())
 }

@@ -35,6 +35,21 @@ fn main() {
             }
         }
     }
+    // A mapping below the image that is cut down, with all that lies behind it.
+    for range in words.chunks_exact(2) {
+        const NO_REPLACE: u64 = 0x10_0022;
+        let below = (1..10_000).map(|n| (range[0] & !(PAGE - 1)) - n * PAGE);
+        // SAFETY: only where nothing is.
+        let is_new =
+            |page: &u64| unsafe { syscall(number::MMAP, [*page, PAGE, 3, NO_REPLACE, u64::MAX, 0]) } > 0;
+        let page = below.clone().find(is_new).expect("there is room below the image");
+        let len = range[1].next_multiple_of(PAGE) - page;
+        // SAFETY: the call is refused: that is what is looked at.
+        let result = unsafe { syscall(number::MREMAP, [page, len, PAGE, 0, 0, 0]) };
+        if result >= 0 {
+            survived.push(format!("mremap over {:#x}: {}", range[0], Shown(result)));
+        }
+    }
     println!("{} ranges, accepted: {survived:#?}", words.len() / 2);
     // The kernel still works.
     let map: std::collections::HashMap<u32, String> = (0..100).map(|n| (n, n.to_string())).collect();

@@ -21,6 +21,10 @@ fn main() -> std::io::Result<()> {
     bad_address()?;
     tiny_writes()?;
     late_reset()?;
+    together()?;
+    backlog()?;
+    over()?;
+    nothing()?;
     misuse()?;
     datagrams()?;
     names();
@@ -60,6 +64,101 @@ fn nested() {
         // SAFETY: opened above, closed once.
         unsafe { libc::close(instance) };
     }
+}
+
+/// What one call sends stays together, and so does what one call receives, whoever else uses the stream.
+fn together() -> std::io::Result<()> {
+    const BLOCK: usize = 3 << 10;
+    const BLOCKS: usize = 3;
+    let (listener, address) = listen()?;
+    for _ in 0..20 {
+        let stream = TcpStream::connect(address)?;
+        let (peer, _) = listener.accept()?;
+        thread::scope(|scope| {
+            for letter in *b"abcd" {
+                let mut stream = &stream;
+                scope.spawn(move || {
+                    (0..BLOCKS).for_each(|_| stream.write_all(&[letter; BLOCK]).expect("sent"))
+                });
+            }
+        });
+        stream.shutdown(Shutdown::Write)?;
+        let mut received = Vec::new();
+        (&peer).read_to_end(&mut received)?;
+        let whole =
+            received.chunks(BLOCK).filter(|block| block.iter().all(|octet| *octet == block[0])).count();
+        assert_eq!((received.len(), whole), (4 * BLOCKS * BLOCK, 4 * BLOCKS), "octets, and whole blocks");
+    }
+    println!("together: 20 times");
+    Ok(())
+}
+
+/// How many connections wait to be accepted.
+fn backlog() -> std::io::Result<()> {
+    for backlog in [0, 2] {
+        // SAFETY: no pointer is passed; the descriptor is new.
+        let listener = unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) };
+        // SAFETY: no pointer is passed.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), backlog) }, 0);
+        let listener = TcpListener::from(listener);
+        let to = sockaddr(SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr()?.port())));
+        let mut connecting = Vec::new();
+        for _ in 0..6 {
+            let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+            // SAFETY: as above.
+            let socket = unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, kind, 0)) };
+            // SAFETY: the address is alive for the call.
+            unsafe { libc::connect(socket.as_raw_fd(), (&raw const to.0).cast(), to.1) };
+            connecting.push(socket);
+            // One after the other: those in the midst of a handshake do not count yet.
+            thread::sleep(Duration::from_millis(30));
+        }
+        let connected = |socket: &&OwnedFd| {
+            let mut pollfd = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+            // SAFETY: one element, alive for the call.
+            unsafe { libc::poll(&mut pollfd, 1, 0) == 1 }
+        };
+        println!("listen({backlog}): {} of 6", connecting.iter().filter(connected).count());
+    }
+    Ok(())
+}
+
+/// A connection that both sides have ended has no peer.
+fn over() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let stream = TcpStream::connect(address)?;
+    let (peer, _) = listener.accept()?;
+    for (own, mut other) in [(&stream, &peer), (&peer, &stream)] {
+        own.shutdown(Shutdown::Write)?;
+        other.read_to_end(&mut Vec::new())?;
+    }
+    thread::sleep(Duration::from_millis(50));
+    for own in [&stream, &peer] {
+        let errno = |result: std::io::Result<()>| result.map_err(|error| error.raw_os_error());
+        println!("over: {:?} {:?}", errno(own.peer_addr().map(drop)), errno(own.shutdown(Shutdown::Both)));
+    }
+    Ok(())
+}
+
+/// Receiving nothing: recv(2) says when there is something, read(2) does not wait.
+fn nothing() -> std::io::Result<()> {
+    let (listener, address) = listen()?;
+    let stream = TcpStream::connect(address)?;
+    let (mut peer, _) = listener.accept()?;
+    let receive = || {
+        // SAFETY: no octets are asked for.
+        outcome_of(
+            unsafe { libc::recv(stream.as_raw_fd(), [0u8].as_mut_ptr().cast(), 0, libc::MSG_DONTWAIT) }
+                as i32,
+        )
+    };
+    // SAFETY: as above.
+    let read = unsafe { libc::read(stream.as_raw_fd(), [0u8].as_mut_ptr().cast(), 0) };
+    println!("nothing of nothing: {}, {read}", receive());
+    peer.write_all(b"x")?;
+    stream.peek(&mut [0])?;
+    println!("nothing of something: {}", receive());
+    Ok(())
 }
 
 /// A `struct sockaddr_in` and its length.
@@ -249,7 +348,8 @@ fn late_reset() -> std::io::Result<()> {
         let written = stream.write(&vec![7; 16 << 20]).map(|written| written > 0);
         (written.map_err(|error| error.kind()), stream.write(b"x").map_err(|error| error.kind()))
     });
-    thread::sleep(Duration::from_millis(200));
+    // Something was received, and is not read.
+    peer.peek(&mut [0])?;
     drop(peer);
     println!("in the middle: {:?}", writer.join().expect("it does not panic"));
     Ok(())

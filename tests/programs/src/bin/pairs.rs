@@ -11,7 +11,54 @@ fn main() -> std::io::Result<()> {
     datagrams()?;
     messages();
     polled()?;
+    peeked()?;
+    reset()?;
     misuse();
+    Ok(())
+}
+
+/// Two threads that look at the next message, and one that takes them: always the first.
+fn peeked() -> std::io::Result<()> {
+    const MESSAGES: u32 = 2000;
+    let (left, right) = UnixDatagram::pair()?;
+    let peek = |octets: &mut [u8; 4]| {
+        // SAFETY: the buffer and its length.
+        unsafe { libc::recv(right.as_raw_fd(), octets.as_mut_ptr().cast(), 4, libc::MSG_PEEK) }
+    };
+    let in_order = thread::scope(|scope| {
+        scope.spawn(|| (0..=MESSAGES).for_each(|n| drop(left.send(&n.to_le_bytes()))));
+        let lookers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut last, mut octets) = (0, [0; 4]);
+                    while last < MESSAGES {
+                        assert_eq!(peek(&mut octets), 4);
+                        let seen = u32::from_le_bytes(octets);
+                        if seen < last {
+                            return false;
+                        }
+                        last = seen;
+                    }
+                    true
+                })
+            })
+            .collect();
+        let mut octets = [0; 4];
+        let taken = (0..MESSAGES).all(|n| right.recv(&mut octets).is_ok() && octets == n.to_le_bytes());
+        // The last one stays for those who look.
+        lookers.into_iter().fold(taken, |all, looker| looker.join().expect("no panic") && all)
+    });
+    println!("peeked in order: {in_order}");
+    Ok(())
+}
+
+/// A stream that is closed with something unread.
+fn reset() -> std::io::Result<()> {
+    let (mut left, right) = UnixStream::pair()?;
+    left.write_all(b"unread")?;
+    drop(right);
+    let mut read = || left.read(&mut [0; 8]).map_err(|error| error.raw_os_error());
+    println!("unread: {:?}, then {:?}", read(), read());
     Ok(())
 }
 

@@ -22,6 +22,13 @@ fn main() -> std::io::Result<()> {
     drop(reader);
     println!("{:?}", writer.write(b"x").map_err(|error| error.raw_os_error()));
 
+    // A write that was in part taken when the reader goes.
+    let (reader, mut writer) = pipe()?;
+    let writes = thread::spawn(move || writer.write(&[0; 200_000]).map_err(|error| error.raw_os_error()));
+    thread::sleep(std::time::Duration::from_millis(100));
+    drop(reader);
+    println!("in part: {:?}", writes.join().expect("no panic"));
+
     let (reader, writer) = pipe()?;
     let (read_fd, write_fd) = (reader.as_raw_fd(), writer.as_raw_fd());
     // SAFETY: descriptors that are open, and buffers with their lengths.

@@ -21,6 +21,8 @@ fn main() {
         "promises" => promises(),
         "blocked_signal" => blocked_signal(),
         "huge" => huge(),
+        "pipes" => pipes(),
+        "pairs" => pairs(),
         other => panic!("no {other}"),
     }
     println!("{what}: went on");
@@ -121,4 +123,55 @@ fn huge() {
         let base = map(0, 1 << shift, PROT_NONE, MAP_NORESERVE).expect("a reservation");
         unmap(base, 1 << shift);
     }
+}
+
+/// Raises the limit of descriptors, makes pairs of them and fills each until nothing more is taken, as long as there are any.
+fn fill(make: impl Fn() -> Option<[c_int; 2]>) {
+    let limit = libc::rlimit { rlim_cur: 8192, rlim_max: 8192 };
+    // SAFETY: the limit is alive for the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    let octets = vec![0u8; 256 << 10];
+    let (mut descriptors, mut filled, mut refused) = (Vec::new(), 0u64, 0);
+    while let Some(pair) = make() {
+        descriptors.extend(pair);
+        let before = filled;
+        loop {
+            // SAFETY: the buffer and its length.
+            let written = unsafe { libc::write(pair[1], octets.as_ptr().cast(), octets.len()) };
+            let Ok(written) = u64::try_from(written) else { break };
+            filled += written;
+        }
+        refused += u32::from(filled == before);
+        if refused > 100 {
+            break;
+        }
+    }
+    for descriptor in descriptors {
+        // SAFETY: opened by `make`, closed once.
+        unsafe { libc::close(descriptor) };
+    }
+    assert!(filled > 2 * MIB as u64, "{filled} octets");
+    // All of it is back.
+    assert!(vec![1u8; 8 * MIB].iter().all(|octet| *octet == 1));
+}
+
+fn pipes() {
+    fill(|| {
+        let mut ends = [0; 2];
+        // SAFETY: room for two descriptors.
+        let made = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK) == 0 };
+        // SAFETY: no pointer is passed.
+        made.then(|| unsafe { libc::fcntl(ends[1], libc::F_SETPIPE_SZ, 1 << 20) });
+        made.then_some(ends)
+    });
+}
+
+fn pairs() {
+    fill(|| {
+        let mut ends = [0; 2];
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+        // SAFETY: room for two descriptors.
+        let made = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) == 0 };
+        made.then_some(ends)
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Error, Result};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 fn main() -> Result<()> {
@@ -22,5 +23,31 @@ fn main() -> Result<()> {
     println!("{:?}", refused(fs::rename("/data/text", "/data/other")));
     fs::copy("/data/large", "/tmp/copy")?;
     println!("{}", fs::read("/tmp/copy")? == large);
+    mapped(&large)
+}
+
+/// Pages of the tree are mapped as they are; a private mapping copies what it writes.
+fn mapped(large: &[u8]) -> Result<()> {
+    let file = fs::File::open("/data/large")?;
+    let map = |protection, flags| {
+        // SAFETY: a new mapping.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), large.len(), protection, flags, file.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(address.cast::<u8>()) }
+    };
+    let shared = map(libc::PROT_READ, libc::MAP_SHARED)?;
+    let private = map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE)?;
+    let refused =
+        map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED).map_err(|error| error.raw_os_error());
+    // SAFETY: mapped above, as long as this; what is written is written here alone, and the shared mapping shows the tree.
+    let (shared, private) = unsafe {
+        (
+            std::slice::from_raw_parts(shared, large.len()),
+            std::slice::from_raw_parts_mut(private, large.len()),
+        )
+    };
+    println!("{} {} {:?}", shared == large, *private == *large, refused.map(drop));
+    private[5000..5003].copy_from_slice(b"own");
+    println!("{:?} {}", &private[4999..5004], shared == large && fs::read("/data/large")? == large);
     Ok(())
 }

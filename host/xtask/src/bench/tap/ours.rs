@@ -28,6 +28,8 @@ pub struct Transfer {
     pub size: u64,
     /// What sizes the sender's windows.
     pub algorithm: Algorithm,
+    /// Windows are spread over the round trip.
+    pub pacing: bool,
     /// Tells one connection from another.
     pub seed: u64,
     /// Tell what the sender does.
@@ -73,7 +75,13 @@ impl Transfer {
         // Not secret: as good as any for one connection.
         let key = Key([self.seed, self.size]);
         let mut stack = Stack::new(Settings::new(key), pool());
-        let link = Link { mac: MacAddr(mac_of(address)), mtu: 1500, tx_checksum: false, up: true };
+        let link = Link {
+            mac: MacAddr(mac_of(address)),
+            mtu: 1500,
+            tx_checksum: false,
+            tx_segmentation: false,
+            up: true,
+        };
         let iface = stack.add_device("tap", link).ok().context("no interface")?;
         let cidr = format!("{address}/24").parse().ok().context("no address")?;
         stack.add_address(iface, cidr, now).ok().context("no address")?;
@@ -90,7 +98,8 @@ impl Transfer {
                 left = left.saturating_sub(CHUNK);
             }
         }
-        let config = Config { algorithm: self.algorithm, ..Config::new(Port::NONE, Port::NONE) };
+        let config =
+            Config { algorithm: self.algorithm, pacing: self.pacing, ..Config::new(Port::NONE, Port::NONE) };
         let mut client = Client { stack, iface, flow: None, epoch, tap, paths, to_send, to_receive, queue };
         client.meet(server)?;
         // Another port each time: the server has the last connection in TIME-WAIT.

@@ -17,9 +17,10 @@ use cargo_metadata::{Artifact, Message, PackageId, TargetKind};
 use crate::attach::attach;
 use crate::cli::{Selection, TestTargets};
 use crate::kernel_object::{self, write_whole};
+use crate::manifest::Service;
 use crate::project::{Program, Project};
 use crate::rustflags::{self, TARGET};
-use crate::{diagnosis, image, toolchain, tree, ui};
+use crate::{diagnosis, image, link, toolchain, tree, ui};
 
 /// A program as an image.
 #[derive(Clone, Debug)]
@@ -121,7 +122,9 @@ impl<'a> Builder<'a> {
         let mut flags = rustflags::of_user(&project.config, &env, &|| toolchain::cfgs(&mut rustc()))?;
         let linker = rustflags::linker(&flags, toolchain::version(&mut rustc())?.minor);
         let object = kernel_object::place(&project.target_dir.join("includeos"))?;
-        flags.extend(rustflags::of_image(&object, linker, &project.services(selection)?));
+        let command = rustflags::linker_command(&flags, &project.config, &env);
+        let script = link::place(&project.target_dir.join("includeos"), &command)?;
+        flags.extend(rustflags::of_image(&object, &script, linker, &project.services(selection)?));
         Ok(Self { project, selection, rustflags: rustflags::encode(&flags) })
     }
 
@@ -360,6 +363,8 @@ impl<'a> Builder<'a> {
             bail!("{}: another kernel is linked than this tool's; remedy: `cargo clean`", linked.display());
         }
         let small = image::strip(&elf).with_context(|| format!("{}: cannot strip it", linked.display()))?;
+        // A program that opens no files has no use for a tree.
+        let tree = if image::holds(&elf, Service::Files) { tree } else { &[] };
         let settings = settings.to_string();
         let parts = [(Kind::Settings, settings.as_bytes()), (Kind::Tree, tree)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, content)| !content.is_empty()).collect();

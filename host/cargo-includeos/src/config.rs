@@ -76,7 +76,18 @@ pub fn words(value: &Value) -> Vec<String> {
 
 /// Reads a file and what it includes; the file has precedence over its includes.
 fn read(file: &Path) -> Result<Table> {
-    read_nested(file, 0)
+    let mut table = read_nested(file, 0)?;
+    // A linker with a slash in its path is named from the folder that `.cargo` is in.
+    let folder = file.ancestors().nth(2).unwrap_or(file);
+    let targets = table.get_mut("target").and_then(Value::as_table_mut);
+    for (_, target) in targets.into_iter().flatten() {
+        if let Some(Value::String(linker)) = target.get_mut("linker")
+            && linker.contains('/')
+        {
+            *linker = folder.join(&linker).display().to_string();
+        }
+    }
+    Ok(table)
 }
 
 fn read_nested(file: &Path, depth: u32) -> Result<Table> {
@@ -140,6 +151,21 @@ mod tests {
         let config = Config::load(&inner, Some(&home), &["build.rustflags=['argument']".to_owned()]).unwrap();
         assert_eq!(flags(&config), ["home", "outer", "inner", "argument"]);
         assert_eq!(config.get(&["build", "jobs"]).and_then(Value::as_integer), Some(2));
+    }
+
+    #[test]
+    fn a_linker_is_named_from_where_its_file_is() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("a/b");
+        fs::create_dir_all(&inner).unwrap();
+        write(
+            &root.path().join("a/.cargo/config.toml"),
+            "target.x.linker = '.cargo/cc'\ntarget.y.linker = 'cc'",
+        );
+        let config = Config::load(&inner, None, &[]).unwrap();
+        let linker = |target| config.text(&["target", target, "linker"]).unwrap().to_owned();
+        assert_eq!(linker("x"), root.path().join("a/.cargo/cc").display().to_string());
+        assert_eq!(linker("y"), "cc");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use abi::note::{IMAGE_ABI, IMAGE_NAME, IMAGE_TYPE, ImageNote, PVH_NAME, PVH_TYPE};
 use anyhow::{Context, Result, bail};
-use object::Object;
+
+use crate::manifest::Service;
 use object::elf::{self, FileHeader64};
 use object::endian::LittleEndian;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::{Object, ObjectSymbol};
 
 type Header = FileHeader64<LittleEndian>;
 type Section = elf::SectionHeader64<LittleEndian>;
@@ -61,6 +63,12 @@ pub fn check(elf: &[u8]) -> Result<ImageNote> {
         bail!("the image has no PVH note, so that no virtual machine finds its entry; remedy: `cargo clean`");
     }
     Ok(ours)
+}
+
+/// Whether a linked program, with its symbols, holds a service.
+pub fn holds(elf: &[u8], service: Service) -> bool {
+    let Ok(file) = object::File::parse(elf) else { return false };
+    file.symbols().any(|symbol| symbol.name() == Ok(service.symbol()))
 }
 
 /// Names of the shared libraries that a program asks for.

@@ -12,6 +12,7 @@ mod diagnosis;
 mod doctor;
 mod image;
 mod kernel_object;
+mod link;
 mod manifest;
 mod new;
 mod project;
@@ -19,6 +20,7 @@ mod run;
 mod rustflags;
 mod size;
 mod symbols;
+mod symbols_used;
 mod test;
 mod toolchain;
 mod tree;
@@ -33,6 +35,9 @@ use cli::Command;
 const STATUS_TOOL: u8 = 125;
 
 fn main() -> ExitCode {
+    if let Some(status) = link::called() {
+        return ExitCode::from(status);
+    }
     qemu::tsc::mark();
     let status = carry_out(cli::parse().command).unwrap_or_else(|error| {
         if let Some(build::CargoFailed(status)) = error.downcast_ref() {

@@ -22,15 +22,42 @@ pub struct Manifest {
 pub enum Service {
     /// The network and its sockets.
     Net,
+    /// Files in memory, the image's tree, /proc, /dev and /sys, locks of files.
+    Files,
+    /// Pipes.
+    Pipes,
+    /// epoll, eventfd and select.
+    Events,
+    /// POSIX timers and interval timers.
+    Timers,
+    /// Policies and priorities of threads.
+    Scheduling,
+    /// What futex(2) does beyond waiting and waking.
+    Futexes,
 }
 
 impl Service {
-    const ALL: [(&'static str, Self); 1] = [("net", Self::Net)];
+    /// All, by the names that a manifest says.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("net", Self::Net),
+        ("files", Self::Files),
+        ("pipes", Self::Pipes),
+        ("events", Self::Events),
+        ("timers", Self::Timers),
+        ("scheduling", Self::Scheduling),
+        ("futexes", Self::Futexes),
+    ];
 
     /// The symbol that has the linker keep it.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Net => "includeos_net",
+            Self::Files => "includeos_files",
+            Self::Pipes => "includeos_pipes",
+            Self::Events => "includeos_events",
+            Self::Timers => "includeos_timers",
+            Self::Scheduling => "includeos_scheduling",
+            Self::Futexes => "includeos_futexes",
         }
     }
 }
@@ -159,7 +186,7 @@ mod tests {
             ("[includeos]\nlog = 1", "quotes"),
             ("[includeos]\nroot = 1", "quotes"),
             ("[includeos]\nisolation = 'on'", "true or false"),
-            ("[includeos]\nservices = ['files']", "\"files\" is no service"),
+            ("[includeos]\nservices = ['disks']", "\"disks\" is no service"),
             ("[includeos.net]\neth0 = '10.0.0.300/24'", "10.0.0.300/24"),
             ("[includeos.net]\neth0 = 1", "eth0"),
             ("[includeos.net]\nwifi = 'on'", "wifi"),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use cargo_platform::{Cfg, Platform};
 
 use crate::config::{Config, words};
+use crate::link::DEFAULT;
 use crate::manifest::Service;
 
 /// The target every image is built for.
@@ -67,8 +68,9 @@ fn of_target(config: &Config, env: Env<'_>, cfgs: &dyn Fn() -> Result<Vec<Cfg>>)
     Ok(flags)
 }
 
-/// Our flags: what makes an ordinary program an image, with these services whether it uses them or not.
-pub fn of_image(kernel_object: &Path, linker: Linker, services: &[Service]) -> Vec<String> {
+/// Our flags: what makes an ordinary program an image, with these services whether it uses them or not. `script` is called in place
+/// of the linker ([`crate::link`]).
+pub fn of_image(kernel_object: &Path, script: &Path, linker: Linker, services: &[Service]) -> Vec<String> {
     let mut flags = vec![
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Crelocation-model=static".to_owned(),
@@ -76,6 +78,7 @@ pub fn of_image(kernel_object: &Path, linker: Linker, services: &[Service]) -> V
         "-Cforce-frame-pointers=yes".to_owned(),
         // What Cargo builds keeps its symbols, for reports; the image made from it is stripped.
         "-Cstrip=none".to_owned(),
+        format!("-Clinker={}", script.display()),
         format!("-Clink-arg={}", kernel_object.display()),
         // Services that nothing reaches are dropped: lld's habit, GNU ld's option.
         "-Clink-arg=-Wl,-z,start-stop-gc".to_owned(),
@@ -109,6 +112,14 @@ pub fn linker(user: &[String], rustc_minor: u32) -> Linker {
         }
     }
     linker
+}
+
+/// The command that rustc calls to link, as the user's flags and Cargo's configuration have it.
+pub fn linker_command(user: &[String], config: &Config, env: Env<'_>) -> String {
+    let of_flags = codegen_options(user).filter_map(|option| option.strip_prefix("linker=")).last();
+    let of_env = || env(&format!("CARGO_TARGET_{}_LINKER", env_name(TARGET)));
+    let of_config = || config.text(&["target", TARGET, "linker"]).map(str::to_owned);
+    of_flags.map(str::to_owned).or_else(of_env).or_else(of_config).unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 /// The values of `-C x`, `-Cx`, `--codegen x` and `--codegen=x` (and of `-Z`).
@@ -181,11 +192,12 @@ mod tests {
 
     #[test]
     fn ours_come_as_single_words() {
-        let flags = of_image(Path::new("/a b/kernel.o"), Linker::Lld, &[Service::Net]);
+        let flags = of_image(Path::new("/a b/kernel.o"), Path::new("/a b/cc"), Linker::Lld, &[Service::Net]);
+        assert!(flags.contains(&"-Clinker=/a b/cc".to_owned()));
         assert!(flags.contains(&"-Clink-arg=-Wl,-u,includeos_net".to_owned()));
         assert!(flags.contains(&"-Clink-arg=/a b/kernel.o".to_owned()));
         assert!(flags.iter().any(|flag| flag.contains("--image-base")));
-        let gnu = of_image(Path::new("/k.o"), Linker::Gnu, &[]);
+        let gnu = of_image(Path::new("/k.o"), Path::new("/cc"), Linker::Gnu, &[]);
         assert!(gnu.iter().any(|flag| flag.contains("-Ttext-segment")));
         assert!(!gnu.iter().any(|flag| flag.contains("--image-base")));
         assert_eq!(encode(&flags).split('\x1f').count(), flags.len());

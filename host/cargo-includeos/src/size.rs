@@ -11,6 +11,9 @@ use rustc_demangle::try_demangle;
 
 use crate::build::{self, Image, display_path};
 use crate::cli::Selection;
+use crate::image;
+use crate::image::holds;
+use crate::manifest::Service;
 
 const HEAD: Style = Style::new().bold();
 const BAR: Style = AnsiColor::Cyan.on_default();
@@ -71,7 +74,15 @@ pub fn command(selection: &Selection) -> Result<()> {
     let elf = fs::read(&image.with_symbols)
         .with_context(|| format!("cannot read {}", image.with_symbols.display()))?;
     show(&image, &shares(&elf, &image.crates)?);
+    println!("services in it: {}", services(&elf));
     Ok(())
+}
+
+/// The names of the services that a linked program holds.
+fn services(elf: &[u8]) -> String {
+    let held = Service::ALL.into_iter().filter(|(_, service)| holds(elf, *service));
+    let names: Vec<_> = held.map(|(name, _)| name).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// Attributes every loaded byte: by the symbol that covers it, or else by its section.

@@ -11,7 +11,17 @@ use crate::got::remove_table;
 /// The boot entry. It stays global: two kernels in one program then are a duplicate symbol, a good guard.
 const ENTRY: &str = "__includeos_pvh_start";
 /// What else stays global: libc's weak symbols that bring a service in, and the names by which one is forced in.
-const HOOKS: [&str; 3] = ["socket", "socketpair", "includeos_net"];
+const HOOKS: [&str; 9] = [
+    "socket",
+    "socketpair",
+    "includeos_net",
+    "includeos_files",
+    "includeos_pipes",
+    "includeos_events",
+    "includeos_timers",
+    "includeos_scheduling",
+    "includeos_futexes",
+];
 
 /// What the object may refer to: all of it is defined by the linker, but for what a hook, which is libc's code in all but its
 /// author, needs of libc.

@@ -24,7 +24,7 @@ use crate::errno::{
 };
 use crate::fd::{self, Description, File, Stat};
 use crate::file::O_CLOEXEC;
-use crate::readiness::{Readiness, events};
+use crate::readiness::{Observer, Readiness, events};
 use crate::signal;
 
 type Outcome<T> = core::result::Result<T, Errno>;
@@ -69,6 +69,8 @@ impl Interest {
 
 /// A registration.
 pub struct Item {
+    /// Itself.
+    this: Weak<Item>,
     instance: Arc<Instance>,
     fd: usize,
     description: Weak<Description>,
@@ -79,32 +81,30 @@ pub struct Item {
     queued: AtomicBool,
 }
 
-impl Item {
-    /// The object says that these events came. Inside the lock of its list.
-    pub(crate) fn notify(self: &Arc<Self>, came: u32) {
+impl Observer for Item {
+    fn notify(&self, came: u32) {
         let wanted = self.interest.lock().events & !FLAGS;
         if wanted & came != 0 {
             self.instance.queue(self);
         }
     }
 
-    /// The list of those who wait for the instance.
-    pub(crate) fn instance_readiness(&self) -> &Readiness {
+    fn readiness(&self) -> &Readiness {
         &self.instance.readiness
     }
 
-    /// Whether the registration is of this description.
-    pub(crate) fn is_of(&self, description: *const Description) -> bool {
+    fn is_of(&self, description: *const Description) -> bool {
         core::ptr::eq(self.description.as_ptr(), description)
     }
 
-    /// The description is gone, and the item is out of the object's list. Outside of all locks.
-    pub(crate) fn forget(self: &Arc<Self>) {
-        let removed = self.instance.items.lock().remove(self.fd, |item| core::ptr::eq(item, &**self));
+    fn forget(&self) {
+        let removed = self.instance.items.lock().remove(self.fd, |item| core::ptr::eq(item, self));
         self.interest.lock().change(0, 0);
         drop(removed);
     }
+}
 
+impl Item {
     fn is_deleted(&self) -> bool {
         self.interest.lock().events == 0
     }
@@ -152,23 +152,25 @@ struct Instance {
 
 impl Instance {
     /// Puts an item into the ready list unless it is there, and wakes who waits.
-    fn queue(&self, item: &Arc<Item>) {
+    fn queue(&self, item: &Item) {
         if self.put(item) {
             self.readiness.notify(events::IN | events::RDNORM);
         }
     }
 
     /// Puts an item at the end of the ready list; false if it is there already.
-    fn put(&self, item: &Arc<Item>) -> bool {
+    fn put(&self, item: &Item) -> bool {
         if item.queued.swap(true, Ordering::AcqRel) {
             return false;
         }
+        // Who calls this holds it.
+        let Some(item) = item.this.upgrade() else { return false };
         let mut ready = self.ready.lock();
         if ready.len() == ready.capacity() {
             // Half of them at least were deleted since they came.
             ready.retain(|item| !item.is_deleted());
         }
-        ready.push_back(item.clone());
+        ready.push_back(item);
         true
     }
 
@@ -261,7 +263,8 @@ impl Epoll {
                 return Err(ELOOP);
             }
         }
-        let item = Arc::new(Item {
+        let item = Arc::new_cyclic(|this| Item {
+            this: this.clone(),
             instance: self.instance.clone(),
             fd,
             description: Arc::downgrade(target),
@@ -281,7 +284,7 @@ impl Epoll {
             let more = room.saturating_sub(ready.len());
             ready.try_reserve(more).map_err(|_| ENOMEM)?;
             drop(ready);
-            object.start_epoll(&item)?;
+            object.start_observing(item.clone())?;
             items.insert(item.clone());
         }
         self.look(&item);
@@ -308,7 +311,7 @@ impl Epoll {
             let mut items = self.instance.items.lock();
             let item = items.remove(fd, |item| item.is_of(Arc::as_ptr(target))).ok_or(ENOENT)?;
             item.interest.lock().change(0, 0);
-            object.stop_epoll(&item);
+            object.stop_observing(&*item);
             item
         };
         drop(item);
@@ -417,7 +420,7 @@ impl File for Epoll {
             if let Some(description) = item.description.upgrade()
                 && let Some(readiness) = description.file().readiness()
             {
-                readiness.stop_epoll(item);
+                readiness.stop_observing(&**item);
             }
         }
         // Items refer to the instance, and its list to them.

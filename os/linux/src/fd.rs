@@ -13,7 +13,7 @@ use self::numbers::Numbers;
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EBUSY, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
 use crate::files::opened::Place;
-use crate::files::{Node, lock};
+use crate::files::{self, Node};
 use crate::limits;
 use crate::readiness::Readiness;
 use crate::socket::Socket;
@@ -75,6 +75,11 @@ pub trait File: Any + Send + Sync {
         Err(ENOTTY)
     }
 
+    /// fcntl(2), but for what concerns all descriptors. `None`: it is nothing of this object's.
+    fn fcntl(&self, _op: i32, _arg: u64) -> Option<Result> {
+        None
+    }
+
     /// The last descriptor of its description was closed.
     fn close(&self) {}
 
@@ -126,9 +131,11 @@ impl Description {
 impl Drop for Description {
     fn drop(&mut self) {
         if let Some(readiness) = self.file.readiness() {
-            readiness.forget_epoll(self);
+            readiness.forget_observers(self);
         }
-        lock::forget(self);
+        if let Some(files) = files::operations() {
+            (files.forget)(self);
+        }
         self.file.close();
     }
 }

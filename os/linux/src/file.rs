@@ -7,9 +7,9 @@ use kernel::uaccess;
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EINVAL, EMFILE, Errno, Result};
 use crate::fd::{self, Description};
-use crate::files::lock;
+use crate::files;
 use crate::files::opened::{OpenFile, OpenPath};
-use crate::pipe;
+use crate::pipe::{GETPIPE_SZ, SETPIPE_SZ};
 use crate::readiness::events;
 
 pub(crate) const O_NONBLOCK: i32 = 0o4000;
@@ -125,9 +125,10 @@ pub fn fcntl(fd: i32, op: i32, arg: u64) -> Result {
             }
             Ok(0)
         }
-        _ => lock::fcntl(&description, op, arg)
-            .or_else(|| pipe::fcntl(&description, op, arg))
-            .unwrap_or(Err(EINVAL)),
+        SETPIPE_SZ | GETPIPE_SZ => description.file().fcntl(op, arg).unwrap_or(Err(EBADF)),
+        _ => {
+            files::operations().and_then(|files| (files.fcntl)(&description, op, arg)).unwrap_or(Err(EINVAL))
+        }
     }
 }
 

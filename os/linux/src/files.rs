@@ -2,6 +2,7 @@
 //!
 //! The root is the image's packed tree, read-only, or an empty tmpfs; on it lie /tmp, /dev, /proc and /sys.
 
+pub mod absent;
 pub mod attributes;
 pub mod device;
 pub mod directory;
@@ -23,6 +24,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use kernel::mm::Map;
+use kernel::mm::file::FileBacking;
 use kernel::{time, uaccess};
 use sync::{Once, SpinLock};
 use vfs::walk::{self, Parent, Resolve, Start};
@@ -48,6 +51,25 @@ pub const AT_EMPTY_PATH: i32 = 0x1000;
 /// Concerns automounts, of which there are none.
 pub const AT_NO_AUTOMOUNT: i32 = 0x800;
 
+/// What the core of the system-call layer needs of files, if the image holds them.
+pub struct Operations {
+    /// The locks of fcntl(2). `None`: it is another operation.
+    pub fcntl: fn(&Arc<Description>, i32, u64) -> Option<Result>,
+    /// The last descriptor of a description is gone.
+    pub forget: fn(*const Description),
+    /// mmap(2) of what is behind a descriptor: offset, request, and whether it is shared.
+    pub map: fn(&Description, u64, Map, bool) -> Result,
+    /// madvise(2), `MADV_REMOVE`: offset and octets.
+    pub punch_hole: fn(&FileBacking, u64, u64) -> Outcome<()>,
+}
+
+static OPERATIONS: Once<Operations> = Once::new();
+
+/// What files offer to the core. `None`: the image holds none.
+pub fn operations() -> Option<&'static Operations> {
+    OPERATIONS.get()
+}
+
 struct View {
     root: Arc<Node>,
     working_directory: SpinLock<Arc<Node>>,
@@ -58,6 +80,12 @@ static VIEW: Once<View> = Once::new();
 
 /// Sets the root, which is the working directory, too. Called once, before the program starts.
 pub(crate) fn set_root(root: Arc<Node>) {
+    let _ = OPERATIONS.set(Operations {
+        fcntl: lock::fcntl,
+        forget: lock::forget,
+        map: mapping::map,
+        punch_hole: mapping::punch_hole,
+    });
     let working_directory = SpinLock::new(root.clone());
     let _ = VIEW.set(View { root, working_directory, umask: AtomicU32::new(0o022) });
 }

@@ -6,9 +6,8 @@ use kernel::arch::current::paging::{LOW_END, PAGE_SIZE, Protection};
 use kernel::mm::{self, Access, Map, MapError, MappedArea, PageInError, Remap};
 use kernel::{sched, uaccess};
 
-use crate::errno::{EACCES, EAGAIN, EFAULT, EINVAL, ENOMEM, ENOSPC, EPERM, Errno, Result};
-use crate::fd;
-use crate::files::mapping;
+use crate::errno::{EACCES, EAGAIN, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, EPERM, Errno, Result};
+use crate::{fd, files};
 
 fn protection(prot: i32) -> core::result::Result<Protection, Errno> {
     const WRITE: i32 = 2;
@@ -54,7 +53,10 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
         populate: flags & POPULATE != 0,
     };
     match file {
-        Some(file) => mapping::map(&file, offset, request, flags & TYPE != PRIVATE),
+        Some(file) => {
+            let files = files::operations().ok_or(ENODEV)?;
+            (files.map)(&file, offset, request, flags & TYPE != PRIVATE)
+        }
         None => Ok(mm::map(request, None)?),
     }
 }
@@ -161,7 +163,8 @@ fn remove(range: core::ops::Range<u64>) -> Result {
             return Err(EACCES);
         }
         let offset = backing.first * PAGE_SIZE + (part.start - area.range.start);
-        mapping::punch_hole(&backing, offset, part.end - part.start)?;
+        let files = files::operations().ok_or(EINVAL)?;
+        (files.punch_hole)(&backing, offset, part.end - part.start)?;
     }
     Ok(0)
 }

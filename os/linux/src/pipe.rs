@@ -26,6 +26,10 @@ const PIPE_BUF: usize = 4096;
 const CAPACITY: usize = 16 * PIPE_BUF;
 /// Most octets that it can be told to hold (`/proc/sys/fs/pipe-max-size`).
 const CAPACITY_MAX: usize = 1 << 20;
+/// Says how much a pipe shall hold (fcntl(2)).
+pub const SETPIPE_SZ: i32 = 1031;
+/// Asks how much a pipe holds.
+pub const GETPIPE_SZ: i32 = 1032;
 /// Octets that are read at once.
 const STEP: usize = 1024;
 
@@ -145,17 +149,6 @@ pub fn open(pipe: Arc<Pipe>, named: Option<(Arc<Node>, Place)>, flags: i32) -> O
         }
     }
     Ok(Arc::new(end))
-}
-
-/// The pipe operations of fcntl(2). `None`: it is none of them.
-pub fn fcntl(description: &Description, op: i32, arg: u64) -> Option<Result> {
-    const SETPIPE_SZ: i32 = 1031;
-    const GETPIPE_SZ: i32 = 1032;
-    if !matches!(op, SETPIPE_SZ | GETPIPE_SZ) {
-        return None;
-    }
-    let Some(end) = description.downcast::<PipeEnd>() else { return Some(Err(EBADF)) };
-    Some(if op == GETPIPE_SZ { Ok(end.pipe.state.lock().capacity as u64) } else { end.pipe.resize(arg) })
 }
 
 impl Pipe {
@@ -279,6 +272,14 @@ impl PipeEnd {
 }
 
 impl File for PipeEnd {
+    fn fcntl(&self, op: i32, arg: u64) -> Option<Result> {
+        match op {
+            GETPIPE_SZ => Some(Ok(self.pipe.state.lock().capacity as u64)),
+            SETPIPE_SZ => Some(self.pipe.resize(arg)),
+            _ => None,
+        }
+    }
+
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> Outcome<usize> {
         if !self.reads {
             return Err(EBADF);

@@ -11,7 +11,6 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::sched::{self, Waiter, Wake};
 use sync::SpinLock;
 
-use crate::epoll::Item;
 use crate::errno::{EAGAIN, EINVAL, ELOOP, ENOMEM, ERESTARTSYS, Errno};
 use crate::fd::Description;
 
@@ -39,12 +38,27 @@ pub mod events {
     pub const ALWAYS: u32 = ERR | HUP;
 }
 
+/// A registration that outlives a call: epoll(7)'s.
+pub(crate) trait Observer: Send + Sync {
+    /// The object says that these events came. Inside the lock of its list.
+    fn notify(&self, came: u32);
+
+    /// The list of those who wait for whoever observes.
+    fn readiness(&self) -> &Readiness;
+
+    /// Whether the registration is of this description.
+    fn is_of(&self, description: *const Description) -> bool;
+
+    /// The description is gone, and the registration is out of the object's list. Outside of all locks.
+    fn forget(&self);
+}
+
 enum Registered {
     /// A thread in a blocking call or in poll(2). All are woken: an end or an error is for everybody, and one thread may
     /// take only a part of what came.
     Thread(Waiter, u32),
     /// An epoll instance: all are told.
-    Epoll(Arc<Item>),
+    Observer(Arc<dyn Observer>),
 }
 
 /// The list of those who wait for one object.
@@ -87,8 +101,8 @@ impl Readiness {
         self.remove(|entry| matches!(entry, Registered::Thread(other, _) if other.is_same_thread(waiter)));
     }
 
-    pub(crate) fn start_epoll(&self, item: &Arc<Item>) -> Result<(), Errno> {
-        self.add(Registered::Epoll(item.clone()))
+    pub(crate) fn start_observing(&self, item: Arc<dyn Observer>) -> Result<(), Errno> {
+        self.add(Registered::Observer(item))
     }
 
     /// How many epoll instances are around the object, one inside the other: `most` at most.
@@ -98,30 +112,30 @@ impl Readiness {
     pub(crate) fn levels_above(&self, most: u32, steps: &mut u32) -> Result<u32, Errno> {
         let mut above = 0;
         for entry in self.registered.lock().iter() {
-            if let Registered::Epoll(item) = entry {
+            if let Registered::Observer(item) = entry {
                 let most = most.checked_sub(1).ok_or(ELOOP)?;
                 *steps = steps.checked_sub(1).ok_or(EINVAL)?;
-                above = above.max(1 + item.instance_readiness().levels_above(most, steps)?);
+                above = above.max(1 + item.readiness().levels_above(most, steps)?);
             }
         }
         Ok(above)
     }
 
-    pub(crate) fn stop_epoll(&self, item: &Arc<Item>) {
-        self.remove(|entry| matches!(entry, Registered::Epoll(other) if Arc::ptr_eq(other, item)));
+    pub(crate) fn stop_observing(&self, item: &dyn Observer) {
+        self.remove(|entry| matches!(entry, Registered::Observer(other) if core::ptr::addr_eq(Arc::as_ptr(other), item)));
     }
 
     /// A description of the object is gone, and with it its registrations.
-    pub(crate) fn forget_epoll(&self, description: *const Description) {
+    pub(crate) fn forget_observers(&self, description: *const Description) {
         while self.count.load(Ordering::SeqCst) > 0 {
             let mut registered = self.registered.lock();
             let of_it =
-                |entry: &Registered| matches!(entry, Registered::Epoll(item) if item.is_of(description));
+                |entry: &Registered| matches!(entry, Registered::Observer(item) if item.is_of(description));
             let Some(at) = registered.iter().position(of_it) else { return };
             let removed = registered.swap_remove(at);
             self.count.store(registered.len(), Ordering::SeqCst);
             drop(registered);
-            if let Registered::Epoll(item) = removed {
+            if let Registered::Observer(item) = removed {
                 item.forget();
             }
         }
@@ -141,7 +155,7 @@ impl Readiness {
                 Registered::Thread(waiter, wanted) if wanted & events != 0 => {
                     sched::wake(waiter);
                 }
-                Registered::Epoll(item) => item.notify(events),
+                Registered::Observer(item) => item.notify(events),
                 _ => {}
             }
         }

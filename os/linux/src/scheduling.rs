@@ -41,7 +41,7 @@ fn find_positive(pid: i32) -> core::result::Result<Arc<Thread>, Errno> {
 
 fn set(thread: &Arc<Thread>, policy: Policy) {
     sched::set_policy(thread, policy);
-    futex::pi::on_priority_change(thread);
+    futex::on_priority_change(thread);
 }
 
 /// A policy from its number, real-time priority and nice level.

@@ -17,14 +17,14 @@ use kernel::report::{self, Cause};
 use kernel::sched::Wake;
 use kernel::sched::thread::{AltStack, PendingSignals, SignalInfo, Thread, ThreadSignals, Tid};
 use kernel::{exit, log, sched, uaccess};
-use sync::{SpinGuard, SpinLock};
+use sync::{Once, SpinGuard, SpinLock};
 
 use crate::errno::{
     EAGAIN, EFAULT, EINTR, EINVAL, ENOMEM, ENOSYS, EPERM, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS, ESRCH,
     Errno, Result,
 };
 use crate::process::PID;
-use crate::{limits, time, timer};
+use crate::{limits, time};
 
 /// sizeof(sigset_t) of the kernel.
 const SET_SIZE: usize = 8;
@@ -73,6 +73,21 @@ const SYNCHRONOUS: u64 = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) 
 
 const fn bit(signal: u8) -> u64 {
     1 << (signal - 1)
+}
+
+/// What timers want to know of the signals that they send.
+pub(crate) struct TimerSignals {
+    /// A signal is about to be delivered.
+    pub on_delivery: fn(&mut SignalInfo),
+    /// A signal that was pending is ignored now, and forgotten.
+    pub on_forgotten: fn(u8),
+}
+
+static TIMERS: Once<TimerSignals> = Once::new();
+
+/// Has timers told of signals from now on.
+pub(crate) fn tell_timers(timers: TimerSignals) {
+    let _ = TIMERS.set(timers);
 }
 
 /// `struct kernel_sigaction`.
@@ -361,7 +376,9 @@ pub fn rt_sigaction(signal: i32, act: u64, old: u64, size: usize) -> Result {
         // What is pending and ignored now is forgotten (signal(7)).
         PROCESS.lock().remove(bit(signal));
         sched::for_each_thread(|thread| thread.signals.lock().pending.remove(bit(signal)));
-        timer::on_forgotten(signal);
+        if let Some(timers) = TIMERS.get() {
+            (timers.on_forgotten)(signal);
+        }
     }
     if old != 0 {
         uaccess::write(old, [before.handler, before.flags, before.restorer, before.mask])?;
@@ -445,7 +462,9 @@ fn pending(thread: &Thread) -> u64 {
 fn take(thread: &Thread, set: u64) -> Option<SignalInfo> {
     let own = thread.signals.lock().pending.take(set);
     let mut info = own.or_else(|| PROCESS.lock().take(set))?;
-    timer::on_delivery(&mut info);
+    if let Some(timers) = TIMERS.get() {
+        (timers.on_delivery)(&mut info);
+    }
     Some(info)
 }
 

@@ -228,8 +228,8 @@ pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
         return Err(EAFNOSUPPORT);
     }
     let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let service = service::all().first().ok_or(EAFNOSUPPORT)?;
-    install(service.sockets.socket(domain, kind, protocol)?, flags)
+    let network = service::network().ok_or(EAFNOSUPPORT)?;
+    install(network.sockets.socket(domain, kind, protocol)?, flags)
 }
 
 /// bind(2).
@@ -445,9 +445,9 @@ pub fn socketpair(domain: i32, kind: i32, protocol: i32, fds: u64) -> Result {
     let (kind, flags) = kind_and_flags(kind)?;
     let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
     let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let service = service::all().first().ok_or(EAFNOSUPPORT)?;
+    let network = service::network().ok_or(EAFNOSUPPORT)?;
     let (first_fd, second_fd) = (fd::reserve(0)?, fd::reserve(0)?);
-    let [first, second] = service.sockets.pair(domain, kind, protocol)?;
+    let [first, second] = network.sockets.pair(domain, kind, protocol)?;
     uaccess::write(fds, [first_fd.number(), second_fd.number()])?;
     for (fd, socket) in [(first_fd, first), (second_fd, second)] {
         fd.install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0);

@@ -5,7 +5,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use abi::attached;
 use kernel::arch::current::paging::PAGE_SIZE;
 use kernel::arch::current::vdso;
 use kernel::arch::current::vectors::TrapFrame;
@@ -13,10 +12,8 @@ use kernel::entry::Booted;
 use kernel::exit::refuse;
 use kernel::{mm, random, sched, uaccess};
 use sync::Once;
-use vfs::PackedTree;
 
-use crate::files::mount;
-use crate::{console, files, service};
+use crate::{console, service};
 
 const AT_PHDR: u64 = 3;
 const AT_PHENT: u64 = 4;
@@ -69,19 +66,6 @@ pub fn run(booted: &Booted) -> ! {
         args: booted.settings.args.iter().map(|word| word.as_str().into()).collect(),
         env: booted.settings.env.iter().map(|word| word.as_str().into()).collect(),
     });
-    let tree = mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Tree));
-    let tree = tree.map(|octets| match PackedTree::new(octets) {
-        Ok(tree) => tree,
-        Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
-    });
-    if mount::mount_all(tree, booted.settings.root_writable.unwrap_or_default()).is_err() {
-        refuse(format_args!("too little memory for the tree of files (-m)"));
-    }
-    if let Some(path) = &booted.settings.cwd
-        && files::change_directory(path.as_bytes()).is_err()
-    {
-        refuse(format_args!("cwd={path}: the image has no such directory"));
-    }
     if console::open_standard().is_err() {
         refuse(format_args!("too little memory for the program's descriptors (-m)"));
     }

@@ -8,6 +8,7 @@ use kernel::arch::current::vectors::TrapFrame;
 use crate::errno::{ENOSYS, Errno, Result};
 use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
+use crate::service::Kind;
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
     signal, socket, thread, time, timer, timerfd, usage,
@@ -59,39 +60,51 @@ macro_rules! syscalls {
             state: syscalls!(@state $state $($gap)?),
         }),*];
 
-        /// Carries out a call. `None`: no such row.
-        fn dispatch(number: u64, frame: &mut TrapFrame) -> Option<Result> {
+        /// Carries out a call if it belongs to `PART`: [`CORE`], which has services carry out theirs, or a service's number.
+        /// `None`: no such row. Each part has a dispatch of its own, so that only the parts that are in an image hold their handlers.
+        fn dispatch<const PART: u8>(number: u64, frame: &mut TrapFrame) -> Option<Result> {
             let mut registers = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9].into_iter();
             let mut next = || registers.next().unwrap_or(0);
             Some(match number {
                 $($number => {
-                    $(let $argument = next();)*
-                    syscalls!(@call frame, $family::$handler, $($argument),*)
+                    const OWNER: Option<Kind> = syscalls!(@owner $family::$handler);
+                    const NUMBER: u8 = match OWNER { Some(kind) => kind as u8, None => CORE };
+                    if NUMBER == PART {
+                        $(let $argument = next();)*
+                        syscalls!(@call frame, $family::$handler, $($argument),*)
+                    } else if PART == CORE && let Some(kind) = OWNER {
+                        service::call(kind, frame)
+                    } else {
+                        return None;
+                    }
                 })*
                 _ => return None,
             })
         }
-
-        /// Carries out a call of the family `socket`. Only the service that has sockets refers to it, so that an image without
-        /// that holds none of these handlers.
-        pub fn socket_call(frame: &mut TrapFrame) -> Result {
-            $(syscalls!(@socket frame, $number, $family::$handler, $($argument),*);)*
-            Err(ENOSYS)
-        }
     };
-    (@socket $frame:ident, $number:literal, socket::$handler:ident, $($argument:ident),*) => {
-        if $frame.error as u32 == $number {
-            let mut registers =
-                [$frame.rdi, $frame.rsi, $frame.rdx, $frame.r10, $frame.r8, $frame.r9].into_iter();
-            $(let $argument = registers.next().unwrap_or(0);)*
-            return socket::$handler($(Argument::from_register($argument)),*);
-        }
-    };
-    (@socket $frame:ident, $number:literal, $family:ident::$handler:ident, $($argument:ident),*) => {};
-    (@call $frame:ident, socket::$handler:ident, $($argument:ident),*) => {{
-        $(let _ = $argument;)*
-        service::socket_call($frame)
-    }};
+    (@owner attributes::$handler:ident) => { Some(Kind::Files) };
+    (@owner directory::$handler:ident) => { Some(Kind::Files) };
+    (@owner files::$handler:ident) => { Some(Kind::Files) };
+    (@owner lock::$handler:ident) => { Some(Kind::Files) };
+    (@owner memfd::$handler:ident) => { Some(Kind::Files) };
+    (@owner names::$handler:ident) => { Some(Kind::Files) };
+    (@owner open::$handler:ident) => { Some(Kind::Files) };
+    (@owner stat::$handler:ident) => { Some(Kind::Files) };
+    (@owner transfer::$handler:ident) => { Some(Kind::Files) };
+    (@owner pipe::$handler:ident) => { Some(Kind::Pipes) };
+    (@owner epoll::$handler:ident) => { Some(Kind::Events) };
+    (@owner eventfd::$handler:ident) => { Some(Kind::Events) };
+    (@owner poll::select) => { Some(Kind::Events) };
+    (@owner poll::pselect6) => { Some(Kind::Events) };
+    (@owner timer::$handler:ident) => { Some(Kind::Timers) };
+    (@owner scheduling::getcpu) => { None };
+    (@owner scheduling::sched_getaffinity) => { None };
+    (@owner scheduling::sched_setaffinity) => { None };
+    (@owner scheduling::sched_yield) => { None };
+    (@owner scheduling::$handler:ident) => { Some(Kind::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Kind::Futexes) };
+    (@owner socket::$handler:ident) => { Some(Kind::Net) };
+    (@owner $family:ident::$handler:ident) => { None };
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {
         thread::clone($frame, $(Argument::from_register($argument)),*)
     };
@@ -338,6 +351,22 @@ syscalls! {
     452 fchmodat2(dirfd, path, mode, flags) => attributes::fchmodat2, full;
 }
 
+/// Where a call belongs that is in every image.
+const CORE: u8 = u8::MAX;
+
+/// Carries out a call of the service with the number `PART` ([`Kind`]). Only that service's record refers to it.
+///
+/// # Errors
+/// `ENOSYS`: the call belongs to another one.
+pub fn call_of<const PART: u8>(frame: &mut TrapFrame) -> Result {
+    dispatch::<PART>(number_of(frame), frame).unwrap_or(Err(ENOSYS))
+}
+
+/// The low half of rax is the number.
+pub(crate) fn number_of(frame: &TrapFrame) -> u64 {
+    u64::from(frame.error as u32)
+}
+
 /// Calls that were named in the log: a bit a number.
 static NAMED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
@@ -356,9 +385,8 @@ pub(crate) fn name_once(number: u64, what: core::fmt::Arguments<'_>) {
 #[expect(unsafe_code, reason = "the symbol by which kernel/arch calls this crate, which it does not know")]
 #[unsafe(no_mangle)]
 pub fn linux_syscall(frame: &mut TrapFrame) {
-    // The low half of rax is the number.
-    let number = u64::from(frame.error as u32);
-    let result = dispatch(number, frame).unwrap_or_else(|| {
+    let number = number_of(frame);
+    let result = dispatch::<CORE>(number, frame).unwrap_or_else(|| {
         name_once(number, format_args!("system call {} is not implemented (ENOSYS)", number as i32));
         Err(ENOSYS)
     });

@@ -131,8 +131,7 @@ const HAS_ENDED: u32 = 1 << 31;
 /// exit(2): ends the calling thread, and with the last one the image. Its status is then the first thread's, as on Linux.
 pub fn exit(status: i32) -> Result {
     let thread = sched::current();
-    futex::robust::on_exit(&thread);
-    futex::pi::on_exit(&thread);
+    futex::on_exit(&thread);
     let clear_tid = thread.clear_tid.load(Ordering::Relaxed);
     if clear_tid != 0 && uaccess::write(clear_tid, 0u32).is_ok() {
         futex::wake(clear_tid, 1, !0);

@@ -18,12 +18,17 @@ use sync::SpinLock;
 
 use crate::errno::{EAGAIN, EFAULT, EINVAL, Errno, Result};
 use crate::limits;
-use crate::signal::{self, SI_TIMER, SIGALRM, SIGPROF, SIGVTALRM, Sent};
+use crate::signal::{self, SI_TIMER, SIGALRM, SIGPROF, SIGVTALRM, Sent, TimerSignals};
 use crate::time::{self, Clock, NS};
 
 const US_NS: u64 = 1000;
 /// A timer whose signal is ignored starts again after this at the earliest.
 const IGNORED_NS: u64 = 1_000_000;
+
+/// Has signals tell of their delivery. Called once, before the program starts.
+pub(crate) fn start() {
+    signal::tell_timers(TimerSignals { on_delivery, on_forgotten });
+}
 
 /// What a timer does when it has run out.
 enum Notify {
@@ -259,7 +264,7 @@ impl Timer {
 }
 
 /// A signal is about to be delivered: a timer that sent it starts again.
-pub(crate) fn on_delivery(info: &mut SignalInfo) {
+fn on_delivery(info: &mut SignalInfo) {
     let slot = match info.code {
         SI_TIMER => (info.words[0] as u32 as usize).saturating_add(INTERVALS),
         _ => match INTERVAL_SIGNALS.iter().position(|&signal| signal == info.signal) {
@@ -280,7 +285,7 @@ pub(crate) fn on_delivery(info: &mut SignalInfo) {
 }
 
 /// A signal that was pending is ignored now, and forgotten: timers that sent it start again.
-pub(crate) fn on_forgotten(signal: u8) {
+fn on_forgotten(signal: u8) {
     let mut timers = TIMERS.lock();
     for (slot, timer) in timers.slots.iter_mut().enumerate() {
         let Some(timer) = timer else { continue };

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use linux::errno::{EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT, Errno};
-use linux::service::Service;
+use linux::service::{self, Network, Service};
 use linux::socket::{AF_INET, AF_UNIX, Family, Kind, Socket};
 use linux::table;
 
@@ -15,12 +15,10 @@ use crate::{config, pass, tcp, udp, unix};
     expect(dead_code, reason = "the record below is the only thing that refers to it")
 )]
 static SERVICE: Service = Service {
-    name: "net",
-    seed: config::seed,
+    kind: service::Kind::Net,
+    calls: table::call_of::<{ service::Kind::Net as u8 }>,
     start: config::start,
-    stop: pass::drain,
-    calls: table::socket_call,
-    sockets: &Inet,
+    network: Some(&Network { seed: config::seed, stop: pass::drain, sockets: &Inet }),
 };
 
 /// `AF_UNIX` as a protocol.

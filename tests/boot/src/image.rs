@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::OnceLock;
 
+use object::Object;
+
 use crate::tool;
 
 /// A program that was built as an image.
@@ -59,6 +61,17 @@ impl Image {
     /// The file's octets, with symbols.
     pub fn read(&self) -> Vec<u8> {
         std::fs::read(&self.with_symbols).expect("Cargo linked it")
+    }
+}
+
+impl Image {
+    /// The services that the linker was told to keep, by name.
+    pub fn services(&self) -> Vec<String> {
+        const NAMES: [&str; 7] = ["events", "files", "futexes", "net", "pipes", "scheduling", "timers"];
+        let octets = self.read();
+        let elf = object::File::parse(octets.as_slice()).expect("an ELF file");
+        let held = |name: &&str| elf.symbol_by_name(&format!("includeos_{name}")).is_some();
+        NAMES.iter().filter(|name| held(name)).map(|name| (*name).to_owned()).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::Item;
 use crate::errno::{ENOMEM, Errno};
 use crate::fd::Description;
+use crate::readiness::Observer;
 
 /// Registrations by descriptor and description, as Linux keys them. A descriptor that was closed and given out anew, while
 /// another one keeps its old description, may have several: the first is found by its number, the others are looked for.

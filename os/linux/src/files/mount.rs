@@ -3,8 +3,11 @@
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
+use abi::attached;
 use kernel::arch::current::paging::PAGE_SIZE;
-use kernel::mm::frames;
+use kernel::entry::Booted;
+use kernel::exit::refuse;
+use kernel::mm::{self, frames};
 use kernel::random;
 use sync::Once;
 use vfs::walk::{self, Resolve, Start};
@@ -40,12 +43,29 @@ pub fn shm() -> Option<Arc<Node>> {
     mounted().iter().find(|mounted| mounted.path == "/dev/shm").map(|mounted| mounted.root.clone())
 }
 
+/// Mounts everything, before the program starts. Ends the image with one line if it cannot.
+pub fn start(booted: &Booted) {
+    let tree = mm::image::attached().and_then(|segment| attached::find(segment, attached::Kind::Tree));
+    let tree = tree.map(|octets| match PackedTree::new(octets) {
+        Ok(tree) => tree,
+        Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
+    });
+    if mount_all(tree, booted.settings.root_writable.unwrap_or_default()).is_err() {
+        refuse(format_args!("too little memory for the tree of files (-m)"));
+    }
+    if let Some(path) = &booted.settings.cwd
+        && super::change_directory(path.as_bytes()).is_err()
+    {
+        refuse(format_args!("cwd={path}: the image has no such directory"));
+    }
+}
+
 /// Puts the tree of files together: `packed`, read-only or with a tmpfs above, or an empty tmpfs, and on it what every program
 /// finds. Called once, before the program starts.
 ///
 /// # Errors
 /// [`vfs::Error::NoSpace`].
-pub fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result<()> {
+fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result<()> {
     let now = now();
     let root = file_system("tmpfs", TMPFS_MAGIC, packed, 0o755, now)?;
     let mut mounted = Vec::new();

@@ -41,7 +41,7 @@ fn of(found: &Found) -> Stat {
     }
 }
 
-fn of_object(description: &Description) -> Stat {
+pub(super) fn of_object(description: &Description) -> Stat {
     let stat = description.file().stat();
     Stat {
         device: 1,
@@ -64,7 +64,7 @@ fn block_size(stat: &Stat) -> u64 {
     if stat.mode & 0o170_000 == FileType::CharDevice as u32 { 1024 } else { BLOCK_SIZE }
 }
 
-fn write_stat(to: u64, stat: &Stat) -> Result {
+pub(super) fn write_stat(to: u64, stat: &Stat) -> Result {
     // struct stat of x86_64: dev, ino, nlink (u64 each), mode, uid, gid, pad (u32 each), rdev, size, blksize, blocks,
     // three times seconds and nanoseconds, and three words that are not used.
     let time = |time: vfs::Time| [time.sec as u64, time.nsec.into()];
@@ -98,13 +98,16 @@ fn write_stat(to: u64, stat: &Stat) -> Result {
 pub fn statx(dirfd: i32, path: u64, flags: i32, mask: u32, to: u64) -> Result {
     const AT_STATX_SYNC_TYPE: i32 = 0x6000;
     const RESERVED: u32 = 0x8000_0000;
-    /// STATX_BASIC_STATS and STATX_BTIME.
-    const TOLD: u32 = 0xfff;
     let known = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE;
     if flags & !known != 0 || mask & RESERVED != 0 || flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE {
         return Err(EINVAL);
     }
-    let stat = of(&find(dirfd, path, flags)?);
+    write_statx(to, &of(&find(dirfd, path, flags)?))
+}
+
+pub(super) fn write_statx(to: u64, stat: &Stat) -> Result {
+    /// STATX_BASIC_STATS and STATX_BTIME.
+    const TOLD: u32 = 0xfff;
     // struct statx, as u32: mask, blksize, attributes (2), nlink, uid, gid, mode, ino (2), size (2), blocks (2),
     // attributes_mask (2), four times seconds (2), nanoseconds and padding, and four numbers of devices.
     let mut words = [0u32; 64];
@@ -121,7 +124,7 @@ pub fn statx(dirfd: i32, path: u64, flags: i32, mask: u32, to: u64) -> Result {
     }
     let (major, minor) = (|device: u64| (device >> 8) as u32 & 0xfff, |device: u64| device as u32 & 0xff);
     words[0] = TOLD;
-    words[1] = block_size(&stat) as u32;
+    words[1] = block_size(stat) as u32;
     words[4] = stat.nlink;
     words[5] = stat.uid;
     words[6] = stat.gid;

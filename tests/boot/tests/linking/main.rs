@@ -21,6 +21,102 @@ fn plain() {
     project.same_as_on_linux("dev", &["one", "two"], 7, "hello, one and two\n");
 }
 
+/// What an image costs above the plain Linux program, in octets. It may grow when that is worth it: then this is the place to say so.
+const HELLO_MORE: u64 = 179_500;
+
+/// The size of the least program: what the operating system adds to it. (`cargo xtask bench boot` has the goal.)
+#[test]
+fn hello_costs_no_more_than_it_did() {
+    let project = Project::new("least", "", "fn main() { println!(\"Hello, world!\") }\n");
+    let image = project.image("release").path.metadata().expect("it was built").len();
+    let plain = project.plain("release").metadata().expect("Cargo built it").len();
+    let more = image.saturating_sub(plain);
+    // Pages are whole, and tool-chains differ.
+    let most = HELLO_MORE + HELLO_MORE / 20;
+    assert!(
+        (1..=most).contains(&more),
+        "hello: {image} octets, {more} above the plain program; at most {most} were expected"
+    );
+}
+
+/// What a program uses of the operating system is found in it, whatever it goes by; and what it does not use is not there.
+#[test]
+fn services_by_use() {
+    let uses =
+        |name, dependencies, main: &str| Project::new(name, dependencies, main).image("release").services();
+    assert_eq!(
+        uses(
+            "nothing",
+            "",
+            "fn main() { let map: std::collections::HashMap<_, _> = std::env::args().map(|a| (a, 1)).collect(); println!(\"{map:?} {:?} {:?}\", std::env::current_exe(), std::thread::available_parallelism()) }"
+        ),
+        [""; 0]
+    );
+    assert_eq!(uses("creates", "", "fn main() { std::fs::write(\"/tmp/x\", \"x\").unwrap() }"), ["files"]);
+    assert_eq!(
+        uses("asks", "", "fn main() { println!(\"{}\", std::path::Path::new(\"/tmp/x\").exists()) }"),
+        ["files"]
+    );
+    assert_eq!(uses("pipes", "", "fn main() { println!(\"{:?}\", std::io::pipe().is_ok()) }"), ["pipes"]);
+    assert_eq!(
+        uses(
+            "resolves",
+            "",
+            "fn main() { println!(\"{:?}\", std::net::ToSocketAddrs::to_socket_addrs(&\"x:1\").is_ok()) }"
+        ),
+        ["files", "net"]
+    );
+    let libc = "[dependencies]\nlibc = \"0.2\"\n";
+    assert_eq!(
+        uses("waits", libc, "fn main() { println!(\"{}\", unsafe { libc::epoll_create1(0) }) }"),
+        ["events"]
+    );
+    assert_eq!(uses("alarms", libc, "fn main() { println!(\"{}\", unsafe { libc::alarm(0) }) }"), ["timers"]);
+    assert_eq!(
+        uses("nice", libc, "fn main() { println!(\"{}\", unsafe { libc::sched_getscheduler(0) }) }"),
+        ["scheduling"]
+    );
+    assert_eq!(
+        uses(
+            "futex",
+            libc,
+            "fn main() { println!(\"{}\", unsafe { libc::syscall(libc::SYS_futex, 0, 3, 0, 0, 0, 0) }) }"
+        ),
+        ["futexes"]
+    );
+    let all = ["events", "files", "futexes", "net", "pipes", "scheduling", "timers"];
+    assert_eq!(
+        uses(
+            "raw",
+            libc,
+            "fn main() { println!(\"{}\", unsafe { libc::syscall(libc::SYS_mkdir, c\"/x\".as_ptr(), 0o700) }) }"
+        ),
+        all
+    );
+    assert_eq!(
+        uses(
+            "bare",
+            "",
+            "fn main() { let n: i64; unsafe { std::arch::asm!(\"syscall\", inout(\"rax\") 83i64 => n, in(\"rdi\") c\"/x\".as_ptr(), in(\"rsi\") 0o700, out(\"rcx\") _, out(\"r11\") _) } println!(\"{n}\") }"
+        ),
+        all
+    );
+}
+
+/// Optimised together, so that nobody's function is where it was.
+#[test]
+fn services_by_use_with_fat_lto() {
+    let profile =
+        "[profile.release]\nlto = \"fat\"\ncodegen-units = 1\nopt-level = \"z\"\npanic = \"abort\"\n";
+    let services = |name, main| Project::new(name, profile, main).image("release").services();
+    // What std's start does is in `main` then, and counts as the program's: files at most.
+    let small = services("small", "fn main() { println!(\"x\") }");
+    assert!(small.iter().all(|service| service == "files"), "{small:?}");
+    assert_eq!(services("writes", "fn main() { std::fs::write(\"/tmp/x\", \"x\").unwrap() }"), ["files"]);
+    let debug = Project::new("debug", "", "fn main() { std::fs::write(\"/tmp/x\", \"x\").unwrap() }");
+    assert_eq!(debug.image("dev").services(), ["files"]);
+}
+
 /// A profile that leaves nothing as it is by default: no unwinding, one unit, all of it optimised together.
 #[test]
 fn panic_abort_and_fat_lto() {

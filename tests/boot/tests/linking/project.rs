@@ -1,6 +1,7 @@
 //! A Cargo project in a temporary folder.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use boot_tests::boot::everywhere;
@@ -55,6 +56,23 @@ impl Project {
         tool::succeed(folder, &["build", "--quiet", "--profile", profile]);
         let profile = if profile == "dev" { "debug" } else { profile };
         Image::at(&folder.join("target"), profile, self.name)
+    }
+}
+
+impl Project {
+    /// Builds the project as a static Linux program without symbols, by Cargo alone.
+    #[track_caller]
+    pub fn plain(&self, profile: &str) -> PathBuf {
+        const TARGET: &str = "x86_64-unknown-linux-gnu";
+        let target = self.folder.path().join("plain");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--quiet", "--profile", profile, "--target", TARGET, "--target-dir"])
+            .arg(&target);
+        cargo.current_dir(self.folder.path()).env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let flags = "-Ctarget-feature=+crt-static -Crelocation-model=static -Cforce-frame-pointers=yes -Cstrip=symbols";
+        assert!(cargo.env("RUSTFLAGS", flags).status().expect("Cargo runs this test").success());
+        target.join(TARGET).join(profile).join(self.name)
     }
 }
 

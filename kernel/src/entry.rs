@@ -96,11 +96,13 @@ pub unsafe fn boot(start_info: u64) -> Booted {
     };
     // SAFETY: the page for it is among `start.reserved`.
     #[cfg(includeos_metal)]
-    unsafe {
-        crate::smp::start(&features);
+    let all_settled = unsafe { crate::smp::start(&features) };
+    #[cfg(not(includeos_metal))]
+    let all_settled = true;
+    if all_settled {
+        // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
+        unsafe { mm::release(&start.reserved, &info.ram) };
     }
-    // SAFETY: everything of the hand-over is copied; `start`'s slices are not used any more.
-    unsafe { mm::release(&start.reserved, &info.ram) };
     log!(
         Info,
         "{} KiB RAM, TSC {} MHz, up after {} us from power-on",

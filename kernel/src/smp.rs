@@ -1,12 +1,12 @@
 //! Starting the CPUs beside the boot CPU (SDM vol. 3 § 10.4.4).
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use crate::arch::current::cpuid::CpuFeatures;
 use crate::arch::current::paging::STARTUP_PAGE;
 use crate::arch::current::percpu::{self, MAX_CPUS, PerCpu};
-use crate::arch::current::{fpu, gdt, irq, isolation, lapic, syscall, tlb, trampoline, vectors};
+use crate::arch::current::{fpu, gdt, isolation, lapic, syscall, tlb, trampoline, vectors};
 use crate::machine::cpus;
 use crate::mm::kstack;
 use crate::{log, sched, time};
@@ -14,21 +14,23 @@ use crate::{log, sched, time};
 /// Pages of an idle thread's stack.
 const IDLE_STACK_PAGES: u64 = kstack::THREAD_PAGES;
 /// How long a CPU may take to come up, in nanoseconds, before it is asked again, and before it is given up.
-const PATIENCE_NS: [u64; 2] = [20_000_000, 200_000_000];
+const PATIENCE_NS: [u64; 2] = [20_000_000, 1_000_000_000];
 
 /// Starts all CPUs that the firmware's tables name; those that do not start are named in the log and left alone. Called once, on
-/// the boot CPU, when everything that threads need is there.
+/// the boot CPU, when everything that threads need is there. Returns whether no CPU will come any more: one that was given up
+/// may still run through the trampoline and boot's tables.
 ///
 /// # Safety
 /// The trampoline's page is set aside (`mm::init`), and was not released.
-pub unsafe fn start(features: &CpuFeatures) {
+pub unsafe fn start(features: &CpuFeatures) -> bool {
     let boot = percpu::this().apic_id.load(Ordering::Relaxed);
     let ids = cpus::apic_ids();
     let mut others =
         ids.into_iter().filter(|&id| id != boot && (id < 255 || lapic::has_wide_ids())).peekable();
     if others.peek().is_none() {
-        return;
+        return true;
     }
+    let mut all_settled = true;
     // SAFETY: by the caller's promise.
     unsafe { trampoline::install() };
     for apic_id in others {
@@ -42,16 +44,16 @@ pub unsafe fn start(features: &CpuFeatures) {
             break;
         };
         // Leaked: the CPU reads it in its own time, and there is one for each CPU.
-        let startup: &'static Startup = Box::leak(startup);
-        // SAFETY: the stack is fresh; no other CPU is being started.
-        unsafe { trampoline::hand_over(startup, stack) };
-        if !bring_up(apic_id, number, startup) {
-            // It does not touch any more what was handed over.
-            lapic::send_init(apic_id);
+        // SAFETY: the stack is fresh; `bring_up` ends when the last hand-over was taken, or has it back.
+        unsafe { trampoline::hand_over(Box::leak(startup), stack) };
+        if !bring_up(apic_id, number) {
+            // If it comes later it finds nothing and halts (`trampoline`).
+            all_settled = false;
             log!(Warn, "the CPU with LAPIC {apic_id} does not start; the others run without it");
         }
     }
     log!(Info, "{} CPUs", sched::cpu_count());
+    all_settled
 }
 
 /// What a CPU is started with.
@@ -59,16 +61,6 @@ pub(crate) struct Startup {
     cpu: &'static PerCpu,
     interrupt_stacks: [u64; 7],
     features: CpuFeatures,
-    /// It was decided whether the CPU comes or was given up: by whoever sets this.
-    decided: AtomicBool,
-}
-
-impl Startup {
-    /// By the CPU, before others may rely on it, and by who waits for it and does not want to any longer. False: the other one
-    /// was quicker.
-    fn decide(&self) -> bool {
-        !self.decided.swap(true, Ordering::SeqCst)
-    }
 }
 
 /// Data and an idle stack for a CPU. `None`: no memory.
@@ -76,12 +68,11 @@ fn prepare(number: u32, features: &CpuFeatures) -> Option<(Box<Startup>, u64)> {
     let interrupt_stacks = kstack::interrupt_stacks()?;
     let stack = kstack::map(IDLE_STACK_PAGES)?;
     let cpu = Box::leak(Box::new(PerCpu::new(number)));
-    let decided = AtomicBool::new(false);
-    Some((Box::new(Startup { cpu, interrupt_stacks, features: *features, decided }), stack))
+    Some((Box::new(Startup { cpu, interrupt_stacks, features: *features }), stack))
 }
 
 /// Starts a CPU and waits until it runs threads. False: it does not.
-fn bring_up(apic_id: u32, number: u32, startup: &Startup) -> bool {
+fn bring_up(apic_id: u32, number: u32) -> bool {
     let started = || sched::cpu_count() > number;
     lapic::send_init(apic_id);
     for patience in PATIENCE_NS {
@@ -94,10 +85,10 @@ fn bring_up(apic_id: u32, number: u32, startup: &Startup) -> bool {
             return true;
         }
     }
-    if startup.decide() {
+    if trampoline::take_back() {
         return false;
     }
-    // It came at the last moment, and is all but there.
+    // One came at the last moment, and is all but there.
     while !started() {
         core::hint::spin_loop();
     }
@@ -117,9 +108,6 @@ pub(crate) extern "C" fn ap_main(startup: &'static Startup) -> ! {
         syscall::init();
     }
     lapic::init_this_cpu();
-    if !startup.decide() {
-        irq::halt_forever();
-    }
     if sched::init().is_err() {
         crate::exit::refuse(format_args!("too little memory for the idle thread of CPU {} (-m)", cpu.id()));
     }

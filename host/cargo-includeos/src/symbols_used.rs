@@ -144,7 +144,10 @@ const NEEDS: &[(&[Service], &[&str])] = &[
         ],
     ),
     (&[Service::Pipes], &["pipe", "pipe2", "popen"]),
-    (&[Service::Events], &["epoll_create", "epoll_create1", "eventfd", "select", "pselect"]),
+    (
+        &[Service::Events],
+        &["epoll_create", "epoll_create1", "eventfd", "timerfd_create", "select", "pselect"],
+    ),
     (&[Service::Timers], &["timer_create", "setitimer", "getitimer", "alarm", "ualarm"]),
     (
         &[Service::Scheduling],

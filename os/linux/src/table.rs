@@ -94,6 +94,7 @@ macro_rules! syscalls {
     (@owner pipe::$handler:ident) => { Some(Kind::Pipes) };
     (@owner epoll::$handler:ident) => { Some(Kind::Events) };
     (@owner eventfd::$handler:ident) => { Some(Kind::Events) };
+    (@owner timerfd::$handler:ident) => { Some(Kind::Events) };
     (@owner poll::select) => { Some(Kind::Events) };
     (@owner poll::pselect6) => { Some(Kind::Events) };
     (@owner timer::$handler:ident) => { Some(Kind::Timers) };

@@ -30,7 +30,7 @@ struct TimerFd {
 }
 
 struct Running {
-    /// On the monotonic clock, in nanoseconds.
+    /// On the timer's clock, in nanoseconds.
     deadline: u64,
     /// Nanoseconds; 0: once.
     interval: u64,
@@ -104,7 +104,7 @@ pub fn timerfd_settime(fd: i32, flags: i32, new: u64, old: u64) -> Result {
 
 /// timerfd_gettime(2).
 pub fn timerfd_gettime(fd: i32, value: u64) -> Result {
-    let setting = with(fd, |timer| Ok(setting(timer.state.lock().as_ref(), clocks::now_ns())))?;
+    let setting = with(fd, |timer| Ok(setting(timer.state.lock().as_ref(), timer.now())))?;
     write_setting(value, setting, 1)?;
     Ok(0)
 }
@@ -135,14 +135,19 @@ fn ran_out(inode: u64) {
 }
 
 impl TimerFd {
+    /// Its clock before the monotonic one, in nanoseconds.
+    fn offset(&self) -> u64 {
+        if self.realtime { clocks::realtime_offset_ns() } else { 0 }
+    }
+
+    fn now(&self) -> u64 {
+        clocks::now_ns().saturating_add(self.offset())
+    }
+
     /// Sets it anew; returns what was left.
     fn set(&self, new: Setting, absolute: bool) -> core::result::Result<Setting, Errno> {
-        let now = clocks::now_ns();
-        let deadline = match (absolute, self.realtime) {
-            (false, _) => now.saturating_add(new.left),
-            (true, false) => new.left,
-            (true, true) => new.left.saturating_sub(clocks::realtime_offset_ns()),
-        };
+        let now = self.now();
+        let deadline = if absolute { new.left } else { now.saturating_add(new.left) };
         let next = match new.left {
             0 => None,
             _ => Some(self.start(deadline, new.interval)?),
@@ -152,7 +157,8 @@ impl TimerFd {
     }
 
     fn start(&self, deadline: u64, interval: u64) -> core::result::Result<Running, Errno> {
-        let call = sched::call_at(deadline, ran_out, self.inode).map_err(|_| ENOMEM)?;
+        let at = deadline.saturating_sub(self.offset());
+        let call = sched::call_at(at, ran_out, self.inode).map_err(|_| ENOMEM)?;
         Ok(Running { deadline, interval, call: Some(call) })
     }
 
@@ -160,7 +166,7 @@ impl TimerFd {
     fn take(&self) -> core::result::Result<u64, Errno> {
         let mut state = self.state.lock();
         let Some(running) = &*state else { return Err(EAGAIN) };
-        let (times, next) = running.progress(clocks::now_ns());
+        let (times, next) = running.progress(self.now());
         if times == 0 {
             return Err(EAGAIN);
         }
@@ -186,7 +192,7 @@ impl File for TimerFd {
     }
 
     fn events(&self) -> u32 {
-        let ran_out = self.state.lock().as_ref().is_some_and(|running| running.deadline <= clocks::now_ns());
+        let ran_out = self.state.lock().as_ref().is_some_and(|running| running.deadline <= self.now());
         if ran_out { events::IN | events::RDNORM } else { 0 }
     }
 

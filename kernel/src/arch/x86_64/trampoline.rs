@@ -1,11 +1,12 @@
 //! From the startup interrupt to the first Rust function, on each CPU but the boot CPU.
 //!
 //! A started CPU is in real mode at the start of a page below 1 MiB. The code is copied to that page; it enters long mode on
-//! boot's own tables, which map the image where it lies, and from there the kernel's. One CPU at a time: what it is handed
-//! lies in `ap_handover`.
+//! boot's own tables, which map the image where it lies, and from there the kernel's. What it is handed lies in `HANDOVER`, for
+//! one CPU at a time. One that was given up may come when the next is awaited, or when all is over: whoever takes the address
+//! out goes on, and whoever finds none halts.
 
 use core::arch::global_asm;
-use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cpu;
 use super::paging::STARTUP_PAGE as PAGE;
@@ -52,14 +53,19 @@ global_asm!(
     ".section .text.trampoline,\"ax\",@progbits",
     ".code64",
     "includeos_ap_64:",
-    "mov rax, [rip + {handover}]",
-    "mov rdi, [rip + {handover} + 8]",
+    "xor edi, edi",
+    "xchg rdi, [rip + {handover}]",
+    "test rdi, rdi",
+    "jz 5f",
+    "mov rax, [rip + {handover} + 8]",
     "mov rsp, [rip + {handover} + 16]",
     // From here on the startup page, with its descriptors, is out of reach.
     "mov cr3, rax",
     "xor ebp, ebp",
     "call {ap_main}",
     "ud2",
+    "5: hlt",
+    "jmp 5b",
     ".text",
     page = const PAGE,
     handover = sym HANDOVER,
@@ -71,14 +77,8 @@ unsafe extern "C" {
     static includeos_trampoline_end: u8;
 }
 
-/// Page tables, stack and bring-up data of the CPU that is started next.
-#[repr(C)]
-struct Handover(UnsafeCell<[u64; 3]>);
-
-// SAFETY: written by the boot CPU while no CPU is being started, read by the one that is.
-unsafe impl Sync for Handover {}
-
-static HANDOVER: Handover = Handover(UnsafeCell::new([0; 3]));
+/// Bring-up data (0: none), page tables and stack of the CPU that is started next.
+static HANDOVER: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// Copies the code to its page.
 ///
@@ -94,8 +94,16 @@ pub unsafe fn install() {
 /// Hands over to the CPU that is started next.
 ///
 /// # Safety
-/// No CPU is being started; `stack` is the top of a mapped stack for it alone.
+/// What was handed over before was taken, or [`take_back`] has it; `stack` is the top of a mapped stack for that CPU alone.
 pub(crate) unsafe fn hand_over(startup: &'static Startup, stack: u64) {
-    // SAFETY: by the caller's promise nobody reads it now.
-    unsafe { *HANDOVER.0.get() = [cpu::cr3(), core::ptr::from_ref(startup) as u64, stack] };
+    let [data, tables, top] = &HANDOVER;
+    tables.store(cpu::cr3(), Ordering::Relaxed);
+    top.store(stack, Ordering::Relaxed);
+    // Pairs with the exchange in the trampoline: who finds it finds the others.
+    data.store(core::ptr::from_ref(startup) as u64, Ordering::Release);
+}
+
+/// Takes back what was handed over, so that no CPU will come with it. False: one has taken it, and comes.
+pub(crate) fn take_back() -> bool {
+    HANDOVER[0].swap(0, Ordering::AcqRel) != 0
 }

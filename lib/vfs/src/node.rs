@@ -304,11 +304,14 @@ impl<S: PageSource> Node<S> {
     /// chmod(2).
     ///
     /// # Errors
-    /// [`Error::NotSupported`] for symbolic links; [`Error::ReadOnly`].
+    /// [`Error::NotSupported`] for symbolic links; [`Error::NotPermitted`] for what is made when it is opened; [`Error::ReadOnly`].
     pub fn set_mode(&self, mode: u32, now: Time) -> Result<()> {
         self.block.check_writable()?;
         if self.kind == FileType::Symlink {
             return Err(Error::NotSupported);
+        }
+        if matches!(self.content, Content::Text(_)) {
+            return Err(Error::NotPermitted);
         }
         let mut attributes = self.attributes.lock();
         attributes.mode = mode & 0o7777;

@@ -29,6 +29,7 @@ errno! {
     EFAULT = 14;
     EBUSY = 16;
     EEXIST = 17;
+    EXDEV = 18;
     ENODEV = 19;
     ENOTDIR = 20;
     EISDIR = 21;

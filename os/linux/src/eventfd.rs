@@ -61,6 +61,11 @@ impl EventFd {
 }
 
 impl File for EventFd {
+    /// It has no offset, and no objection.
+    fn seek(&self, _offset: i64, _whence: i32) -> Result {
+        Ok(0)
+    }
+
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> core::result::Result<usize, Errno> {
         if to.len() < 8 {
             return Err(EINVAL);

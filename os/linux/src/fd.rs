@@ -12,7 +12,7 @@ use sync::SpinLock;
 use self::numbers::Numbers;
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EBUSY, EINVAL, EMFILE, ENOTTY, ESPIPE, Errno, Result};
-use crate::files::opened::Place;
+use crate::files::opened::{OpenPath, Place};
 use crate::files::{self, Node};
 use crate::limits;
 use crate::readiness::Readiness;
@@ -115,6 +115,27 @@ impl Description {
     pub fn downcast<T: File>(&self) -> Option<&T> {
         let any: &dyn Any = &*self.file;
         any.downcast_ref()
+    }
+
+    /// Whether it stands for a path alone (`O_PATH`).
+    pub fn is_path(&self) -> bool {
+        self.downcast::<OpenPath>().is_some()
+    }
+
+    /// Whether it was opened for reading.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_readable(&self) -> Outcome<()> {
+        if matches!(self.file.access_mode() & 3, 0 | 2) { Ok(()) } else { Err(EBADF) }
+    }
+
+    /// Whether it was opened for writing.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_writable(&self) -> Outcome<()> {
+        if matches!(self.file.access_mode() & 3, 1 | 2) { Ok(()) } else { Err(EBADF) }
     }
 
     /// `O_NONBLOCK`.
@@ -221,6 +242,14 @@ impl Drop for Reserved {
 /// `EBADF`.
 pub fn get(fd: i32) -> Outcome<Arc<Description>> {
     TABLE.lock().get(fd).map(|slot| slot.description.clone())
+}
+
+/// The description behind a descriptor, of more than a path.
+///
+/// # Errors
+/// `EBADF`.
+pub fn get_open(fd: i32) -> Outcome<Arc<Description>> {
+    get(fd).and_then(|description| if description.is_path() { Err(EBADF) } else { Ok(description) })
 }
 
 /// Gives a description the lowest free number from `from` on.

@@ -8,7 +8,7 @@ use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EINVAL, EMFILE, Errno, Result};
 use crate::fd::{self, Description};
 use crate::files;
-use crate::files::opened::{OpenFile, OpenPath};
+use crate::files::opened::OpenFile;
 use crate::pipe::{GETPIPE_SZ, SETPIPE_SZ};
 use crate::readiness::events;
 
@@ -17,29 +17,39 @@ pub(crate) const O_CLOEXEC: i32 = 0o2_000_000;
 
 /// write(2).
 pub fn write(fd: i32, buf: u64, count: usize) -> Result {
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
+    description.check_writable()?;
     let mut from = UserBuffers::one(buf, count)?;
     description.file().write(&mut from, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// read(2).
 pub fn read(fd: i32, buf: u64, count: usize) -> Result {
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
+    description.check_readable()?;
     let mut to = UserBuffers::one(buf, count)?;
     description.file().read(&mut to, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// writev(2).
 pub fn writev(fd: i32, iov: u64, count: i32) -> Result {
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
+    description.check_writable()?;
     let mut from = UserBuffers::from_iovec(iov, u64::try_from(count).map_err(|_| EINVAL)?)?;
+    if from.is_empty() {
+        return Ok(0);
+    }
     description.file().write(&mut from, description.is_nonblocking()).map(|done| done as u64)
 }
 
 /// readv(2).
 pub fn readv(fd: i32, iov: u64, count: i32) -> Result {
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
+    description.check_readable()?;
     let mut to = UserBuffers::from_iovec(iov, u64::try_from(count).map_err(|_| EINVAL)?)?;
+    if to.is_empty() {
+        return Ok(0);
+    }
     description.file().read(&mut to, description.is_nonblocking()).map(|done| done as u64)
 }
 
@@ -51,7 +61,13 @@ pub fn close(fd: i32) -> Result {
 
 /// lseek(2).
 pub fn lseek(fd: i32, offset: i64, whence: i32) -> Result {
-    fd::get(fd)?.file().seek(offset, whence)
+    /// `SEEK_HOLE`, the highest.
+    const LAST: u32 = 4;
+    let description = fd::get_open(fd)?;
+    if whence as u32 > LAST {
+        return Err(EINVAL);
+    }
+    description.file().seek(offset, whence)
 }
 
 /// dup(2).
@@ -103,8 +119,7 @@ pub fn fcntl(fd: i32, op: i32, arg: u64) -> Result {
     const FD_CLOEXEC: u64 = 1;
     let description = fd::get(fd)?;
     // A path alone can be told about and copied.
-    let is_path = description.downcast::<OpenPath>().is_some();
-    if is_path && !matches!(op, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL) {
+    if description.is_path() && !matches!(op, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL) {
         return Err(EBADF);
     }
     match op {
@@ -137,7 +152,7 @@ pub fn ioctl(fd: i32, op: u32, arg: u64) -> Result {
     const FIONBIO: u32 = 0x5421;
     const FIOCLEX: u32 = 0x5451;
     const FIONCLEX: u32 = 0x5450;
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
     match op {
         FIONBIO => {
             description.set_nonblocking(uaccess::read::<i32>(arg)? != 0);

@@ -31,8 +31,9 @@ use sync::{Once, SpinLock};
 use vfs::walk::{self, Parent, Resolve, Start};
 use vfs::{PATH_MAX, Time};
 
-use crate::errno::{EBADF, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, Errno, Result};
+use crate::errno::{EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, EOPNOTSUPP, Errno, Result};
 use crate::fd::{self, Description};
+use crate::pipe::PipeEnd;
 use crate::time::NS;
 use pages::Frames;
 
@@ -186,11 +187,12 @@ impl Found {
     /// The node, for a change that needs one.
     ///
     /// # Errors
-    /// `EINVAL`.
+    /// `EOPNOTSUPP`; `EINVAL` for pipes, whose attributes nobody keeps.
     pub fn into_node(self) -> Outcome<Arc<Node>> {
         match self {
             Self::Node(node) => Ok(node),
-            Self::Object(_) => Err(EINVAL),
+            Self::Object(object) if object.downcast::<PipeEnd>().is_some() => Err(EINVAL),
+            Self::Object(_) => Err(EOPNOTSUPP),
         }
     }
 }
@@ -226,11 +228,9 @@ pub fn by_descriptor(fd: i32) -> Outcome<Found> {
 /// The node behind a descriptor that was not opened with `O_PATH`.
 ///
 /// # Errors
-/// `EBADF`; `EINVAL`: an object without a node.
+/// `EBADF`; `EOPNOTSUPP`, `EINVAL`: an object without a node.
 pub fn node_of(fd: i32) -> Outcome<Arc<Node>> {
-    let description = fd::get(fd)?;
-    if description.downcast::<opened::OpenPath>().is_some() {
-        return Err(EBADF);
-    }
-    description.file().node().cloned().ok_or(EINVAL)
+    let description = fd::get_open(fd)?;
+    let none = || if description.downcast::<PipeEnd>().is_some() { EINVAL } else { EOPNOTSUPP };
+    description.file().node().cloned().ok_or_else(none)
 }

@@ -34,7 +34,7 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
     if !offset.is_multiple_of(PAGE_SIZE) {
         return Err(EINVAL);
     }
-    let file = if flags & ANONYMOUS == 0 { Some(fd::get(fd)?) } else { None };
+    let file = if flags & ANONYMOUS == 0 { Some(fd::get_open(fd)?) } else { None };
     if !(1..=3).contains(&(flags & TYPE)) {
         return Err(EINVAL);
     }

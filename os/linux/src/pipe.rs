@@ -201,7 +201,7 @@ impl Pipe {
 
     /// Changes how much it holds: a power of two, not less than is in it.
     fn resize(&self, capacity: u64) -> Result {
-        if capacity as u32 == 0 || capacity as u32 > 1 << 31 {
+        if capacity as u32 > 1 << 31 {
             return Err(EINVAL);
         }
         let capacity = (capacity as u32 as usize).max(PIPE_BUF).next_power_of_two();
@@ -216,6 +216,12 @@ impl Pipe {
         drop(state);
         self.tell_writers(events::OUT | events::WRNORM);
         Ok(capacity as u64)
+    }
+
+    /// Whether a read would wait.
+    fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.octets.is_empty() && state.writers > 0
     }
 
     /// Takes octets out, as many as there are and fit; 0 is the end.
@@ -289,7 +295,10 @@ impl File for PipeEnd {
         while let Some((_, len)) = to.front() {
             let len = len.min(STEP);
             // Octets that were taken and cannot be delivered would be lost.
-            let prepared = to.prepare(len);
+            let prepared = match to.prepare(len) {
+                Err(_) if nonblocking && self.pipe.is_empty() => Err(EAGAIN),
+                prepared => prepared,
+            };
             let wait = nonblocking || done > 0;
             let taken = prepared.and_then(|()| {
                 self.pipe.filled.block_on(events::IN, wait, None, || self.pipe.take(&mut chunk[..len]))

@@ -3,12 +3,13 @@
 use alloc::sync::Arc;
 
 use kernel::uaccess;
-use vfs::{SetTime, Time};
+use vfs::{Content, SetTime, Time};
 
 use super::opened::OpenFile;
-use super::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Found, Node, Outcome, find, node_of, now};
+use super::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Node, Outcome, find, node_of, now};
 use crate::errno::{EBADF, EINVAL, EISDIR, ENODEV, EOPNOTSUPP, ESPIPE, Result};
 use crate::fd;
+use crate::pipe::PipeEnd;
 use crate::time::NS;
 
 /// chmod(2).
@@ -76,7 +77,7 @@ pub fn utimensat(dirfd: i32, path: u64, times: u64, flags: i32) -> Result {
     }
     let now = now();
     let (atime, mtime) = match times {
-        0 => (SetTime::To(now), SetTime::To(now)),
+        0 => (Ok(SetTime::To(now)), Ok(SetTime::To(now))),
         times => {
             let [asec, ansec, msec, mnsec] = uaccess::read::<[u64; 4]>(times)?.map(|word| word as i64);
             let set = |sec, nsec: i64| match nsec {
@@ -85,10 +86,10 @@ pub fn utimensat(dirfd: i32, path: u64, times: u64, flags: i32) -> Result {
                 0..1_000_000_000 => Ok(SetTime::To(Time { sec, nsec: nsec as u32 })),
                 _ => Err(EINVAL),
             };
-            (set(asec, ansec)?, set(msec, mnsec)?)
+            (set(asec, ansec), set(msec, mnsec))
         }
     };
-    if (atime, mtime) == (SetTime::Keep, SetTime::Keep) {
+    if (atime, mtime) == (Ok(SetTime::Keep), Ok(SetTime::Keep)) {
         return Ok(0);
     }
     let node = match path {
@@ -97,7 +98,8 @@ pub fn utimensat(dirfd: i32, path: u64, times: u64, flags: i32) -> Result {
         0 => node_of(dirfd)?,
         path => find(dirfd, path, flags)?.into_node()?,
     };
-    node.set_times(atime, mtime, now)?;
+    // A time that is none is told only when there is something to set it of.
+    node.set_times(atime?, mtime?, now)?;
     Ok(0)
 }
 
@@ -165,21 +167,17 @@ fn written(file: &OpenFile) -> Outcome<&Arc<Node>> {
 pub fn fallocate(fd: i32, mode: i32, offset: i64, len: i64) -> Result {
     const KEEP_SIZE: i32 = 1;
     const PUNCH_HOLE: i32 = 2;
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
     if offset < 0 || len <= 0 {
         return Err(EINVAL);
     }
     if mode & !(KEEP_SIZE | PUNCH_HOLE) != 0 || mode & (KEEP_SIZE | PUNCH_HOLE) == PUNCH_HOLE {
         return Err(EOPNOTSUPP);
     }
+    description.check_writable()?;
     let Some(file) = description.downcast::<OpenFile>() else {
-        return Err(match description.file().node() {
-            Some(node) if node.is_directory() => EBADF,
-            Some(_) => ENODEV,
-            None => ESPIPE,
-        });
+        return Err(if description.downcast::<PipeEnd>().is_some() { ESPIPE } else { ENODEV });
     };
-    file.check_writable()?;
     let (node, offset, len) = (written(file)?, offset as u64, len as u64);
     if node.is_directory() {
         return Err(EISDIR);
@@ -194,9 +192,10 @@ pub fn fallocate(fd: i32, mode: i32, offset: i64, len: i64) -> Result {
 
 /// fsync(2), fdatasync(2), syncfs(2): there is nothing that is more lasting than memory.
 pub fn fsync(fd: i32) -> Result {
-    match super::by_descriptor(fd)? {
-        Found::Node(_) => Ok(0),
-        Found::Object(_) => Err(EINVAL),
+    let description = fd::get_open(fd)?;
+    match description.file().node().map(|node| node.content()) {
+        Some(Content::File(_) | Content::Directory(_) | Content::VirtualDir(_)) => Ok(0),
+        _ => Err(EINVAL),
     }
 }
 
@@ -207,10 +206,10 @@ pub fn sync() -> Result {
 
 /// fadvise64(2): advice is taken and not followed.
 pub fn fadvise64(fd: i32, _offset: i64, len: i64, advice: i32) -> Result {
-    match super::by_descriptor(fd)? {
-        Found::Object(_) => Err(ESPIPE),
-        Found::Node(_) if len < 0 || !(0..=5).contains(&advice) => Err(EINVAL),
-        Found::Node(_) => Ok(0),
+    match fd::get_open(fd)? {
+        pipe if pipe.downcast::<PipeEnd>().is_some() => Err(ESPIPE),
+        _ if len < 0 || !(0..=5).contains(&advice) => Err(EINVAL),
+        _ => Ok(0),
     }
 }
 
@@ -228,6 +227,6 @@ pub fn lxattr(path: u64) -> Result {
 
 /// fsetxattr(2) and its kin.
 pub fn fxattr(fd: i32) -> Result {
-    fd::get(fd)?;
+    fd::get_open(fd)?;
     Err(EOPNOTSUPP)
 }

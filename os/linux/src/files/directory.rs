@@ -17,7 +17,7 @@ pub fn getdents64(fd: i32, dirp: u64, count: u32) -> Result {
     const STEP: usize = 32 << 10;
     /// Octets of `struct linux_dirent64` before the name.
     const HEAD: usize = 19;
-    let description = fd::get(fd)?;
+    let description = fd::get_open(fd)?;
     let directory = description.downcast::<OpenDirectory>().ok_or(ENOTDIR)?;
     let node = fd::File::node(directory).ok_or(ENOTDIR)?;
     let room = (count as usize).min(STEP);

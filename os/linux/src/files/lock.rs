@@ -12,7 +12,7 @@ use sync::SpinLock;
 
 use super::opened::{OpenFile, OpenPath};
 use super::{Node, Outcome};
-use crate::errno::{EAGAIN, EBADF, EINVAL, ENOLCK, Result};
+use crate::errno::{EAGAIN, EBADF, EINVAL, ENOLCK, EOVERFLOW, Result};
 use crate::fd::{self, Description};
 use crate::readiness::{Readiness, events};
 
@@ -116,7 +116,10 @@ fn read_flock(description: &Description, of_description: bool, at: u64) -> Outco
     let start = base.checked_add_signed(start as i64).ok_or(EINVAL)?;
     let range = match len as i64 {
         0 => start..END,
-        len if len > 0 => start..start.checked_add_signed(len).ok_or(EINVAL)?.min(END),
+        len if len > 0 => {
+            let end = start.checked_add_signed(len).filter(|end| *end - 1 <= END);
+            start..end.ok_or(EOVERFLOW)?.min(END)
+        }
         len => start.checked_add_signed(len).ok_or(EINVAL)?..start,
     };
     Ok(Flock { kind: kinds as u16, range })
@@ -151,12 +154,10 @@ fn set_lock(description: &Arc<Description>, of_description: bool, nonblocking: b
         F_UNLCK => None,
         _ => return Err(EINVAL),
     };
-    if let Some(file) = description.downcast::<OpenFile>() {
-        match exclusive {
-            Some(true) => file.check_writable()?,
-            Some(false) => file.check_readable()?,
-            None => {}
-        }
+    match exclusive {
+        Some(true) => description.check_writable()?,
+        Some(false) => description.check_readable()?,
+        None => {}
     }
     if !of_description {
         // Nobody else is there.

@@ -4,15 +4,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
-use kernel::arch::current::paging::PAGE_SIZE;
+use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::mm::file::{FileBacking, FilePage, MappedFile, NoPage};
 use kernel::mm::{self, Access, Map};
 use kernel::sched;
 use vfs::MapPage;
 
-use super::opened::{OpenDirectory, OpenFile, OpenPath};
 use super::{Node, Outcome, device, now};
-use crate::errno::{EACCES, EBADF, EINVAL, ENODEV, EOVERFLOW, Result};
+use crate::errno::{EACCES, EINVAL, ENODEV, ENOMEM, EOVERFLOW, Result};
 use crate::fd::{Description, File};
 
 /// An open file that is mapped. It stays so when its descriptor is closed and its name is removed.
@@ -59,23 +58,24 @@ impl MappedFile for Mapped {
 
 /// Maps a file; `request` says where and how, and `shared` whether changes are the file's.
 pub fn map(description: &Description, offset: u64, request: Map, shared: bool) -> Result {
-    let Some(file) = description.downcast::<OpenFile>() else {
-        if device::is_zero(description) {
-            return Ok(mm::map(request, None)?);
-        }
-        let is_path = description.downcast::<OpenPath>().is_some();
-        let is_directory = description.downcast::<OpenDirectory>().is_some();
-        return Err(if is_path && !is_directory { EBADF } else { ENODEV });
-    };
-    file.check_readable().map_err(|_| EACCES)?;
-    let may_write = !shared || file.check_writable().is_ok();
+    let len = request.len.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
+    if len == 0 {
+        return Err(EINVAL);
+    }
+    offset.checked_add(len).ok_or(EOVERFLOW)?;
+    if len > LOW_END {
+        return Err(ENOMEM);
+    }
+    description.check_readable().map_err(|_| EACCES)?;
+    let may_write = !shared || description.check_writable().is_ok();
     if request.protection.write && !may_write {
         return Err(EACCES);
     }
-    let Some(node) = file.node().filter(|node| matches!(node.content(), vfs::Content::File(_))) else {
-        return Err(ENODEV);
-    };
-    offset.checked_add(request.len).ok_or(EOVERFLOW)?;
+    if device::is_zero(description) {
+        return Ok(mm::map(request, None)?);
+    }
+    let is_file = |node: &&Arc<Node>| matches!(node.content(), vfs::Content::File(_));
+    let node = description.file().node().filter(is_file).ok_or(ENODEV)?;
     let mapped = Mapped { file: description.file().clone(), node: node.clone() };
     let backing = FileBacking { file: Arc::new(mapped), first: offset / PAGE_SIZE, shared, may_write };
     let address = mm::map(request, Some(backing))?;

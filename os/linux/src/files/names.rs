@@ -7,7 +7,7 @@ use kernel::uaccess;
 use vfs::{Content, FileType, namespace};
 
 use super::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Outcome, by_descriptor,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Found, Outcome, by_descriptor,
     change_directory, find, masked, now, parent, read_path, root, set_working_directory, working_directory,
 };
 use crate::errno::{EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE, Result};
@@ -128,7 +128,11 @@ pub fn readlink(path: u64, buf: u64, size: i32) -> Result {
 pub fn readlinkat(dirfd: i32, path: u64, buf: u64, size: i32) -> Result {
     let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or(EINVAL)?;
     // An empty path is the link that the descriptor was opened for with O_PATH.
-    let node = find(dirfd, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)?.into_node()?;
+    let is_empty = uaccess::read::<u8>(path)? == 0;
+    let node = match find(dirfd, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)? {
+        Found::Node(node) => node,
+        Found::Object(_) => return Err(ENOENT),
+    };
     let made;
     let target: &[u8] = match node.content() {
         Content::Symlink(target) => target,
@@ -137,7 +141,7 @@ pub fn readlinkat(dirfd: i32, path: u64, buf: u64, size: i32) -> Result {
             made = link.text()?;
             &made
         }
-        _ => return Err(EINVAL),
+        _ => return Err(if is_empty { ENOENT } else { EINVAL }),
     };
     let len = target.len().min(size);
     uaccess::write_bytes(buf, &target[..len])?;

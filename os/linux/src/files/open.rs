@@ -4,12 +4,12 @@ use alloc::sync::Arc;
 
 use kernel::uaccess;
 use vfs::walk::{self, Parent, Resolve};
-use vfs::{Content, FileType, namespace};
+use vfs::{Content, FileType, PAGE_SIZE, namespace};
 
 use super::opened::{OpenDirectory, OpenFile, OpenPath, Place};
 use super::pages::Frames;
 use super::{AT_FDCWD, Node, Outcome, device, masked, now, read_path, start};
-use crate::errno::{E2BIG, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, Result};
+use crate::errno::{E2BIG, EAGAIN, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, Result};
 use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
 use crate::pipe;
@@ -65,23 +65,32 @@ pub fn openat2(dirfd: i32, path: u64, how: u64, size: usize) -> Result {
     const NO_SYMLINKS: u64 = 4;
     const BENEATH: u64 = 8;
     const IN_ROOT: u64 = 16;
+    const CACHED: u64 = 32;
+    const KNOWN_RESOLVE: u64 = NO_XDEV | NO_MAGICLINKS | NO_SYMLINKS | BENEATH | IN_ROOT | CACHED;
     if size < SIZE {
         return Err(EINVAL);
     }
+    if size > PAGE_SIZE {
+        return Err(E2BIG);
+    }
     let [flags, mode, resolve] = uaccess::read::<[u64; 3]>(how)?;
-    for at in SIZE..size.min(4096) {
+    for at in SIZE..size {
         if uaccess::read::<u8>(how.wrapping_add(at as u64))? != 0 {
             return Err(E2BIG);
         }
     }
     let creates = flags as i32 & (O_CREAT | O_TMPFILE) != 0;
     if flags & !KNOWN != 0
-        || resolve & !31 != 0
+        || resolve & !KNOWN_RESOLVE != 0
         || resolve & (BENEATH | IN_ROOT) == BENEATH | IN_ROOT
         || mode & !0o7777 != 0
         || mode != 0 && !creates
     {
         return Err(EINVAL);
+    }
+    // Everything is in memory, but what changes something may have to wait.
+    if resolve & CACHED != 0 && flags as i32 & (O_TRUNC | O_CREAT | O_TMPFILE) != 0 {
+        return Err(EAGAIN);
     }
     let resolve = Resolve {
         no_xdev: resolve & NO_XDEV != 0,

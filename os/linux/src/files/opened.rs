@@ -282,7 +282,9 @@ impl OpenFile {
             }
             _ => return Err(EINVAL),
         };
-        base.checked_add_signed(offset).filter(|offset| *offset <= OFFSET_MAX).ok_or(EINVAL)
+        // Of what is not on a disk, such as /proc, as Linux has it.
+        let most = if self.text.is_some() { i32::MAX as u64 } else { OFFSET_MAX };
+        base.checked_add_signed(offset).filter(|offset| *offset <= most).ok_or(EINVAL)
     }
 }
 
@@ -410,6 +412,9 @@ impl File for OpenDirectory {
             1 => self.position.load(Ordering::Relaxed).checked_add_signed(offset).ok_or(EINVAL)?,
             _ => return Err(EINVAL),
         };
+        if position > OFFSET_MAX {
+            return Err(EINVAL);
+        }
         self.position.store(position, Ordering::Relaxed);
         Ok(position)
     }

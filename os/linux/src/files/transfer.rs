@@ -8,7 +8,7 @@ use vfs::PAGE_SIZE;
 use super::opened::{OpenDirectory, OpenFile, OpenPath};
 use super::{Outcome, now};
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, Errno, Result};
+use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, EXDEV, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file;
 use crate::pace::Pace;
@@ -31,9 +31,30 @@ fn not_a_file(description: &Description) -> Errno {
     }
 }
 
-fn read_at(fd: i32, mut to: UserBuffers, offset: i64) -> Result {
-    let description = fd::get(fd)?;
+/// The description of an object that has offsets, and the offset.
+fn positioned(fd: i32, offset: i64) -> Outcome<(Arc<Description>, u64)> {
     let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+    let description = fd::get_open(fd)?;
+    let is_directory = description.downcast::<OpenDirectory>().is_some();
+    if description.downcast::<OpenFile>().is_some() || is_directory || is_device(&description) {
+        Ok((description, offset))
+    } else {
+        Err(ESPIPE)
+    }
+}
+
+/// No octet may be behind the last offset there is.
+fn check_end(offset: u64, len: usize) -> Outcome<()> {
+    let end = offset.checked_add(len as u64).filter(|end| *end <= i64::MAX as u64);
+    end.map(drop).ok_or(EINVAL)
+}
+
+/// Reads; `buffers` makes the program's buffers when it is clear that there is something to read.
+fn read_at(fd: i32, offset: i64, buffers: impl FnOnce() -> Outcome<UserBuffers>) -> Result {
+    let (description, offset) = positioned(fd, offset)?;
+    description.check_readable()?;
+    let mut to = buffers()?;
+    check_end(offset, to.len())?;
     match description.downcast::<OpenFile>() {
         Some(file) => Ok(file.read_at(&mut to, offset)? as u64),
         // A device has no offsets that count.
@@ -44,9 +65,12 @@ fn read_at(fd: i32, mut to: UserBuffers, offset: i64) -> Result {
     }
 }
 
-fn write_at(fd: i32, mut from: UserBuffers, offset: i64) -> Result {
-    let description = fd::get(fd)?;
-    let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+/// Writes, as [`read_at`] reads.
+fn write_at(fd: i32, offset: i64, buffers: impl FnOnce() -> Outcome<UserBuffers>) -> Result {
+    let (description, offset) = positioned(fd, offset)?;
+    description.check_writable()?;
+    let mut from = buffers()?;
+    check_end(offset, from.len())?;
     match description.downcast::<OpenFile>() {
         Some(file) => {
             let (done, _) = file.write_at(&mut from, offset)?;
@@ -66,12 +90,12 @@ fn is_device(description: &Description) -> bool {
 
 /// pread(2).
 pub fn pread64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
-    read_at(fd, UserBuffers::one(buf, count)?, offset)
+    read_at(fd, offset, || UserBuffers::one(buf, count))
 }
 
 /// pwrite(2).
 pub fn pwrite64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
-    write_at(fd, UserBuffers::one(buf, count)?, offset)
+    write_at(fd, offset, || UserBuffers::one(buf, count))
 }
 
 fn pieces(iov: u64, count: i32) -> Outcome<UserBuffers> {
@@ -80,12 +104,12 @@ fn pieces(iov: u64, count: i32) -> Outcome<UserBuffers> {
 
 /// preadv(2). The second half of the offset is not used with 64 bits.
 pub fn preadv(fd: i32, iov: u64, count: i32, offset: i64) -> Result {
-    read_at(fd, pieces(iov, count)?, offset)
+    read_at(fd, offset, || pieces(iov, count))
 }
 
 /// pwritev(2).
 pub fn pwritev(fd: i32, iov: u64, count: i32, offset: i64) -> Result {
-    write_at(fd, pieces(iov, count)?, offset)
+    write_at(fd, offset, || pieces(iov, count))
 }
 
 /// The flags that change nothing here: RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT.
@@ -93,28 +117,35 @@ const RWF_IGNORED: i32 = 0xf;
 
 /// preadv2(2); with an offset of -1 it is readv(2).
 pub fn preadv2(fd: i32, iov: u64, count: i32, offset: i64, _high: u64, flags: i32) -> Result {
-    match flags & !RWF_IGNORED {
-        0 if offset == -1 => file::readv(fd, iov, count),
-        0 => preadv(fd, iov, count, offset),
-        _ => Err(EOPNOTSUPP),
+    if flags & !RWF_IGNORED != 0 {
+        described(fd, offset)?.check_readable()?;
+        return Err(EOPNOTSUPP);
     }
+    if offset == -1 { file::readv(fd, iov, count) } else { preadv(fd, iov, count, offset) }
+}
+
+/// What preadv2(2) and pwritev2(2) are about.
+fn described(fd: i32, offset: i64) -> Outcome<Arc<Description>> {
+    if offset == -1 { fd::get_open(fd) } else { positioned(fd, offset).map(|(description, _)| description) }
 }
 
 /// pwritev2(2); with an offset of -1 it is writev(2).
 pub fn pwritev2(fd: i32, iov: u64, count: i32, offset: i64, _high: u64, flags: i32) -> Result {
-    match flags & !RWF_IGNORED {
-        0 if offset == -1 => file::writev(fd, iov, count),
-        0 => pwritev(fd, iov, count, offset),
-        _ => Err(EOPNOTSUPP),
+    if flags & !RWF_IGNORED != 0 {
+        described(fd, offset)?.check_writable()?;
+        return Err(EOPNOTSUPP);
     }
+    if offset == -1 { file::writev(fd, iov, count) } else { pwritev(fd, iov, count, offset) }
 }
 
 /// copy_file_range(2).
 pub fn copy_file_range(from_fd: i32, from_at: u64, to_fd: i32, to_at: u64, len: usize, flags: u32) -> Result {
+    let invalid = |error| if error == ESPIPE { EINVAL } else { error };
     if flags != 0 {
+        fd::get_open(from_fd)?;
+        fd::get_open(to_fd)?;
         return Err(EINVAL);
     }
-    let invalid = |error| if error == ESPIPE { EINVAL } else { error };
     with(from_fd, |from| {
         with(to_fd, |to| {
             from.check_readable()?;
@@ -128,6 +159,9 @@ pub fn copy_file_range(from_fd: i32, from_at: u64, to_fd: i32, to_at: u64, len: 
                 i64::try_from(start).map_err(|_| EINVAL)?;
             }
             let (from_node, to_node) = (node(from)?, node(to)?);
+            if !Arc::ptr_eq(from_node.block(), to_node.block()) {
+                return Err(EXDEV);
+            }
             let overlaps = from_start < to_start.saturating_add(len as u64)
                 && to_start < from_start.saturating_add(len as u64);
             if Arc::ptr_eq(from_node, to_node) && overlaps {
@@ -147,8 +181,9 @@ pub fn sendfile(to_fd: i32, from_fd: i32, at: u64, len: usize) -> Result {
     let invalid = |error| if matches!(error, ESPIPE | EISDIR) { EINVAL } else { error };
     with(from_fd, |from| {
         from.check_readable()?;
-        let description = fd::get(to_fd)?;
         let start = offset_of(from, at)?;
+        let description = fd::get_open(to_fd)?;
+        description.check_writable()?;
         let done = match description.downcast::<OpenFile>() {
             Some(to) => {
                 to.check_writable()?;

@@ -1,8 +1,10 @@
 //! System calls with arguments that are wrong. What Linux answers is what is expected: this prints the same there.
 
 mod clocks;
+mod files;
 mod futexes;
 mod memory;
+mod paths;
 mod process;
 mod scheduling;
 mod timers;
@@ -47,6 +49,24 @@ fn main() {
     timers::wrong();
     others();
     otherwise();
+    in_a_folder(|| {
+        paths::wrong();
+        files::wrong();
+    });
+}
+
+/// The folder in which files are made, of a tmpfs. Nothing else is in it.
+fn folder() -> std::path::PathBuf {
+    format!("/dev/shm/includeos-arguments-{}/folder", std::process::id()).into()
+}
+
+/// Has `f` work in the folder, which is gone afterwards.
+fn in_a_folder(f: impl FnOnce()) {
+    std::fs::create_dir_all(folder()).expect("a folder can be made");
+    std::env::set_current_dir(folder()).expect("it is there");
+    f();
+    std::env::set_current_dir("/").expect("it is there");
+    std::fs::remove_dir_all(folder().parent().expect("it has one")).expect("it can be removed");
 }
 
 /// Makes a call and prints its result.

@@ -188,8 +188,7 @@ fn boot(test: &Test, images: &[TestImage], programs: &[Program]) -> Result<Vec<F
     });
     let mut failed = Vec::new();
     let mut out = io::stdout().lock();
-    let pool = (!test.on_linux).then(|| Ok::<_, anyhow::Error>(Pool::start(jobs.collect(), at_once(test)?)));
-    let pool = pool.transpose()?;
+    let pool = if test.on_linux { None } else { Some(Pool::start(jobs.collect(), at_once(test)?)) };
     for (number, program) in programs.iter().enumerate() {
         if !test.selection.quiet {
             ui::status("Running", &program.title);

@@ -11,7 +11,6 @@ use rustc_demangle::try_demangle;
 
 use crate::build::{self, Image, display_path};
 use crate::cli::Selection;
-use crate::image;
 use crate::image::holds;
 use crate::manifest::Service;
 

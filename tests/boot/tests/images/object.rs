@@ -22,8 +22,17 @@ const UNDEFINED: [&str; 13] = [
     "_end",
 ];
 const SECTIONS: [&str; 6] = ["ktext", "krodata", "kdata", "kbss", "kvdso", "kvdsodata"];
-/// What is the program's: libc's function that brings a service in, and the service's record, which lives as long as that.
+/// What is the program's: the symbols that bring services in, libc's function or a name of the kernel's own, and the services'
+/// records, which live as long as these.
 const HOOKS: [&str; 3] = [".text.socket", ".text.socketpair", "inc_services"];
+const SERVICES: [&str; 6] = [
+    "includeos_events",
+    "includeos_files",
+    "includeos_futexes",
+    "includeos_pipes",
+    "includeos_scheduling",
+    "includeos_timers",
+];
 const PAGE: u64 = 4096;
 
 /// The object as the tool laid it beside the images.
@@ -47,14 +56,16 @@ fn the_object_shows_its_entry_and_asks_for_nothing() {
     let undefined = names(|symbol| symbol.is_undefined());
     assert_eq!(undefined, UNDEFINED.map(str::to_owned).into());
     let global = names(|symbol| symbol.is_global() && !symbol.is_undefined());
-    let expected = ["__includeos_pvh_start", "includeos_net", "socket", "socketpair"];
-    assert_eq!(global, expected.map(str::to_owned).into());
+    let expected =
+        ["__includeos_pvh_start", "includeos_net", "socket", "socketpair"].into_iter().chain(SERVICES);
+    assert_eq!(global, expected.map(str::to_owned).collect());
 }
 
 #[test]
 fn the_object_has_sections_of_its_own_alone() {
     let octets = kernel_object();
     let object = object::File::parse(octets.as_slice()).expect("an ELF file");
+    let is_service = |name: &str| name.strip_prefix(".text.").is_some_and(|name| SERVICES.contains(&name));
     for section in object.sections() {
         let name = section.name().expect("text");
         assert!(!name.contains("eh_frame"), "the program's unwinder would find {name}");
@@ -70,7 +81,10 @@ fn the_object_has_sections_of_its_own_alone() {
         assert_eq!(sh_flags.0 & elf::SHF_TLS.0, 0, "{name}");
         assert_eq!(sh_flags.0 & elf::SHF_GROUP.0, 0, "{name}");
         let is_loaded = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
-        let is_known = SECTIONS.contains(&name) || HOOKS.contains(&name) || name.starts_with(".note.");
+        let is_known = SECTIONS.contains(&name)
+            || HOOKS.contains(&name)
+            || is_service(name)
+            || name.starts_with(".note.");
         assert!(!is_loaded || is_known, "{name} is loaded and would be mixed with the program's");
     }
     assert_eq!(object.comdats().count(), 0);

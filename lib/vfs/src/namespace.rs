@@ -47,22 +47,20 @@ pub fn open_or_make<S: PageSource>(
     mode: u32,
     now: Time,
 ) -> Result<(Parent<S>, Arc<Node<S>>, bool)> {
-    let (at, node) = at.last_to_create(follow && !exclusive)?;
-    match node {
-        Some(_) if exclusive => Err(Error::Exists),
-        Some(node) if node.is_directory() => Err(Error::IsADirectory),
-        Some(node) if node.kind() == FileType::Symlink => Err(Error::TooManyLinks),
-        Some(node) => Ok((at, node, false)),
-        None => {
-            let node = create(at.directory(), &at.name, FileType::Regular, mode, Content::file(), now);
-            match node {
-                // Another thread was quicker.
-                Err(Error::Exists) if !exclusive => {
-                    let node = at.directory().lookup(&at.name)?.ok_or(Error::NotFound)?;
-                    Ok((at, node, false))
-                }
-                node => Ok((at, node?, true)),
-            }
+    let mut at = at;
+    loop {
+        let (last, node) = at.last_to_create(follow && !exclusive)?;
+        match node {
+            Some(_) if exclusive => return Err(Error::Exists),
+            Some(node) if node.is_directory() => return Err(Error::IsADirectory),
+            Some(node) if node.kind() == FileType::Symlink => return Err(Error::TooManyLinks),
+            Some(node) => return Ok((last, node, false)),
+            None => {}
+        }
+        match create(last.directory(), &last.name, FileType::Regular, mode, Content::file(), now) {
+            // Another thread was quicker. What it made may be gone again by now.
+            Err(Error::Exists) if !exclusive => at = last,
+            node => return Ok((last, node?, true)),
         }
     }
 }
@@ -180,19 +178,20 @@ pub fn unlink<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     }
     let directory = at.directory();
     directory.block.check_writable()?;
-    let node = directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
-    if node.is_directory() {
-        return Err(Error::IsADirectory);
-    }
-    if at.trailing_slash {
-        return Err(Error::NotADirectory);
-    }
-    let dir = entries(directory)?;
+    let check = |node: &Node<S>| match node.is_directory() {
+        true => Err(Error::IsADirectory),
+        false if at.trailing_slash => Err(Error::NotADirectory),
+        false => Ok(()),
+    };
+    let Content::Directory(dir) = &directory.content else {
+        check(&*directory.lookup(&at.name)?.ok_or(Error::NotFound)?)?;
+        return Err(Error::NotPermitted);
+    };
+    // Dropped after the lock: a file's pages go with it.
+    let node;
     let _tree = directory.block.tree.lock();
-    let still = dir.lock().lookup(directory, &at.name)?;
-    if !still.is_some_and(|still| Arc::ptr_eq(&still, &node)) {
-        return Err(Error::NotFound);
-    }
+    node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
+    check(&node)?;
     dir.lock().remove(directory.block.key, &at.name);
     node.add_links(-1, now);
     directory.modified(now);
@@ -213,13 +212,13 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     }
     let directory = at.directory();
     directory.block.check_writable()?;
-    let node = directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
-    let dir = entries(directory)?;
+    let Content::Directory(dir) = &directory.content else {
+        directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
+        return Err(Error::NotPermitted);
+    };
+    let node;
     let _tree = directory.block.tree.lock();
-    let still = dir.lock().lookup(directory, &at.name)?;
-    if !still.is_some_and(|still| Arc::ptr_eq(&still, &node)) {
-        return Err(Error::NotFound);
-    }
+    node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
     if !node.is_directory() {
         return Err(Error::NotADirectory);
     }
@@ -255,9 +254,11 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
     block.check_writable()?;
     let (old_entries, new_entries) = (entries(old_dir)?, entries(new_dir)?);
+    // Dropped after the lock: a file's pages go with it.
+    let (old, new);
     let _tree = block.tree.lock();
-    let old = old_entries.lock().lookup(old_dir, &from.name)?.ok_or(Error::NotFound)?;
-    let new = new_entries.lock().lookup(new_dir, &to.name)?;
+    old = old_entries.lock().lookup(old_dir, &from.name)?.ok_or(Error::NotFound)?;
+    new = new_entries.lock().lookup(new_dir, &to.name)?;
     let exchange = flags & EXCHANGE != 0;
     match &new {
         Some(_) if flags & NO_REPLACE != 0 => return Err(Error::Exists),

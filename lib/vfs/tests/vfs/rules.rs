@@ -196,3 +196,60 @@ fn mounts_are_crossed_both_ways() {
     assert_eq!(files.cwd.directory_path(&files.root).unwrap(), b"/renamed/sub/inner");
     assert_eq!(files.root.directory_path(&files.root).unwrap(), b"/");
 }
+
+#[test]
+fn a_name_that_others_make_and_remove_can_be_opened_or_made() {
+    const ROUNDS: usize = 20_000;
+    let files = Files::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ROUNDS).for_each(|_| _ = files.unlink("made")));
+        for _ in 0..ROUNDS {
+            assert_eq!(files.create("made", false).map(drop), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_name_that_others_rename_over_can_be_removed() {
+    const ROUNDS: usize = 5_000;
+    let files = Files::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                drop(files.create("new", false).unwrap());
+                files.rename("new", "name", 0).unwrap();
+            }
+        });
+        let mut removed = Ok(());
+        for _ in 0..ROUNDS {
+            while files.stat("name").is_err() {
+                std::thread::yield_now();
+            }
+            removed = removed.and(files.unlink("name"));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(removed, Ok(()));
+    });
+}
+
+#[test]
+fn an_allocation_that_fails_changes_nothing() {
+    const PAGE: u64 = 4096;
+    const ROUNDS: usize = 2_000;
+    let files = Files::on(file_system(None, Limits { pages: 64, nodes: 4 }, Host::default()));
+    let node = files.create("f", false).unwrap();
+    let free = || files.root.block().stat().pages_free;
+    let allocate = || node.allocate(0, 40 * PAGE, true, files.now()).map_err(|error| error.errno());
+    files.write_at(&node, 1000 * PAGE, &[1; 32 * 4096]).unwrap();
+    assert_eq!((allocate(), free()), (Err(ENOSPC), 32));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ROUNDS).for_each(|_| _ = allocate()));
+        for _ in 0..ROUNDS {
+            let _ = files.write_at(&node, 1000 * PAGE, &[1; 32 * 4096]);
+            node.truncate(0, files.now()).unwrap();
+        }
+    });
+    node.truncate(0, files.now()).unwrap();
+    assert_eq!(free(), 64);
+}

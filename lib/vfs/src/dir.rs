@@ -10,7 +10,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use crate::node::{Content, FileType, Node};
-use crate::{Error, NAME_MAX, PackedTree, PageSource, Result};
+use crate::super_block::entry_octets;
+use crate::{Error, NAME_MAX, PackedTree, PageSource, Result, SuperBlock};
 
 /// Position of the first entry of the packed tree; before it are `.` and `..`.
 const FIRST_PACKED: u64 = 2;
@@ -22,6 +23,8 @@ const SAME_HASH: u64 = 0xff;
 /// A directory's entries.
 pub struct Dir<S: PageSource> {
     own: BTreeMap<u64, Own<S>>,
+    /// Octets that were charged for them.
+    charged: usize,
     packed: Option<Packed<S>>,
     /// The directory it is in; nobody's: it is a root.
     pub(crate) parent: Weak<Node<S>>,
@@ -89,7 +92,12 @@ impl<S: PageSource> Dir<S> {
         packed: Option<(PackedTree<'static>, u32)>,
     ) -> Self {
         let packed = packed.map(|(tree, number)| Packed { tree, number, touched: Vec::new(), gone: 0 });
-        Self { own: BTreeMap::new(), packed, parent, name, dead: false, mounted: None }
+        Self { own: BTreeMap::new(), charged: 0, packed, parent, name, dead: false, mounted: None }
+    }
+
+    /// Octets that were charged for entries.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged
     }
 
     /// Number of entries.
@@ -126,23 +134,31 @@ impl<S: PageSource> Dir<S> {
     /// Puts a node under a name, in place of what may be there.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]: too many names with the same hash; nothing is changed.
-    pub(crate) fn insert(&mut self, key: u64, name: &[u8], node: Arc<Node<S>>) -> Result<()> {
-        if let Some((position, _)) = self.find_own(key, name) {
+    /// [`Error::NoSpace`]: no memory, or too many names with the same hash; nothing is changed. It does not happen where the name is
+    /// one of the directory's own.
+    pub(crate) fn insert(&mut self, block: &SuperBlock<S>, name: &[u8], node: Arc<Node<S>>) -> Result<()> {
+        if let Some((position, _)) = self.find_own(block.key, name) {
             self.own.insert(position, Own { name: name.into(), node });
             return Ok(());
         }
-        let first = position_of(key, name);
+        let first = position_of(block.key, name);
         let free = (first..=first | SAME_HASH).find(|position| !self.own.contains_key(position));
-        self.own.insert(free.ok_or(Error::NoSpace)?, Own { name: name.into(), node });
+        let free = free.ok_or(Error::NoSpace)?;
+        self.charged += block.take_entry(name)?;
+        self.own.insert(free, Own { name: name.into(), node });
         self.remove_packed(name);
         Ok(())
     }
 
     /// Takes a name away.
-    pub(crate) fn remove(&mut self, key: u64, name: &[u8]) {
-        match self.find_own(key, name).map(|(position, _)| position) {
-            Some(position) => drop(self.own.remove(&position)),
+    pub(crate) fn remove(&mut self, block: &SuperBlock<S>, name: &[u8]) {
+        match self.find_own(block.key, name).map(|(position, _)| position) {
+            Some(position) => {
+                self.own.remove(&position);
+                let octets = entry_octets(name);
+                self.charged -= octets;
+                block.return_entries(octets);
+            }
             None => self.remove_packed(name),
         }
     }

@@ -92,7 +92,7 @@ fn create<S: PageSource>(
             attributes.mode |= 0o2000;
         }
     }
-    dir.lock().insert(block.key, name, node.clone())?;
+    dir.lock().insert(block, name, node.clone())?;
     if kind == FileType::Directory {
         directory.add_links(1, now);
     }
@@ -155,14 +155,24 @@ pub fn link<S: PageSource>(node: &Arc<Node<S>>, at: &Parent<S>, now: Time) -> Re
     }
     let _tree = block.tree.lock();
     check_free(directory, dir, &at.name)?;
-    {
-        let mut attributes = node.attributes.lock();
-        if attributes.nlink == 0 && !attributes.linkable {
-            return Err(Error::NotFound);
-        }
-        attributes.linkable = false;
+    let (nlink, linkable) = {
+        let attributes = node.attributes.lock();
+        (attributes.nlink, attributes.linkable)
+    };
+    if nlink == 0 && !linkable {
+        return Err(Error::NotFound);
     }
-    dir.lock().insert(block.key, &at.name, node.clone())?;
+    // The first name is counted with the node.
+    if nlink > 0 {
+        block.take_link()?;
+    }
+    if let Err(error) = dir.lock().insert(block, &at.name, node.clone()) {
+        if nlink > 0 {
+            block.return_link();
+        }
+        return Err(error);
+    }
+    node.attributes.lock().linkable = false;
     node.add_links(1, now);
     directory.modified(now);
     Ok(())
@@ -192,8 +202,8 @@ pub fn unlink<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     let _tree = directory.block.tree.lock();
     node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
     check(&node)?;
-    dir.lock().remove(directory.block.key, &at.name);
-    node.add_links(-1, now);
+    dir.lock().remove(&directory.block, &at.name);
+    node.remove_link(now);
     directory.modified(now);
     Ok(())
 }
@@ -226,7 +236,7 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
         return Err(Error::Busy);
     }
     bury(&node)?;
-    dir.lock().remove(directory.block.key, &at.name);
+    dir.lock().remove(&directory.block, &at.name);
     node.add_links(-2, now);
     directory.add_links(-1, now);
     directory.modified(now);
@@ -309,12 +319,15 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
 
     let replacement = if exchange { new.clone() } else { whiteout };
-    swap(from, to, &old, replacement, block.key)?;
+    swap(from, to, &old, replacement)?;
 
     let moved_links = |node: &Arc<Node<S>>| i32::from(node.is_directory());
     let was_there = if exchange { None } else { new.as_ref() };
     if let Some(gone) = was_there {
-        gone.add_links(if gone.is_directory() { -2 } else { -1 }, now);
+        match gone.is_directory() {
+            true => gone.add_links(-2, now),
+            false => gone.remove_link(now),
+        }
     }
     let back = if exchange { new.as_ref().map_or(0, moved_links) } else { 0 };
     let gone = was_there.map_or(0, moved_links);
@@ -347,39 +360,50 @@ fn swap<S: PageSource>(
     to: &Parent<S>,
     old: &Arc<Node<S>>,
     replacement: Option<Arc<Node<S>>>,
-    key: u64,
 ) -> Result<()> {
     let (old_dir, new_dir) = (from.directory(), to.directory());
     let (old_entries, new_entries) = (entries(old_dir)?, entries(new_dir)?);
-    let place_old = |dir: &mut Dir<S>| match &replacement {
-        Some(node) => dir.insert(key, &from.name, node.clone()),
-        None => {
-            dir.remove(key, &from.name);
-            Ok(())
-        }
-    };
     if Arc::ptr_eq(old_dir, new_dir) {
-        let mut dir = new_entries.lock();
-        dir.insert(key, &to.name, old.clone())?;
-        place_old(&mut dir)?;
+        swap_entries(from, to, old, replacement.as_ref(), &mut new_entries.lock(), None)?;
     } else {
         // Two directories are locked in the order of their numbers.
         let (mut first, mut second);
-        let (old_dir_entries, new_dir_entries) = if old_dir.ino() < new_dir.ino() {
+        if old_dir.ino() < new_dir.ino() {
             first = old_entries.lock();
             second = new_entries.lock();
-            (&mut *first, &mut *second)
         } else {
             second = new_entries.lock();
             first = old_entries.lock();
-            (&mut *first, &mut *second)
-        };
-        new_dir_entries.insert(key, &to.name, old.clone())?;
-        place_old(old_dir_entries)?;
+        }
+        swap_entries(from, to, old, replacement.as_ref(), &mut second, Some(&mut first))?;
     }
     settle(old, new_dir, &to.name);
     if let Some(node) = &replacement {
         settle(node, old_dir, &from.name);
+    }
+    Ok(())
+}
+
+/// As [`swap`], in the two directories; `old_dir` is `None` if they are the same. If it fails, nothing is changed.
+fn swap_entries<S: PageSource>(
+    from: &Parent<S>,
+    to: &Parent<S>,
+    old: &Arc<Node<S>>,
+    replacement: Option<&Arc<Node<S>>>,
+    new_dir: &mut Dir<S>,
+    mut old_dir: Option<&mut Dir<S>>,
+) -> Result<()> {
+    let block = old.block();
+    if let Some(node) = replacement {
+        old_dir.as_deref_mut().unwrap_or(new_dir).insert(block, &from.name, node.clone())?;
+    }
+    let inserted = new_dir.insert(block, &to.name, old.clone());
+    let old_dir = old_dir.unwrap_or(new_dir);
+    match (inserted, replacement) {
+        (Ok(()), None) => old_dir.remove(block, &from.name),
+        // The name is one of the directory's own by now, so that this one does not fail.
+        (Err(error), Some(_)) => return old_dir.insert(block, &from.name, old.clone()).and(Err(error)),
+        (inserted, _) => return inserted,
     }
     Ok(())
 }

@@ -167,6 +167,38 @@ fn the_limits_hold() {
 }
 
 #[test]
+fn names_and_targets_count() {
+    let source = Host::default();
+    let charged = || source.charged.load(std::sync::atomic::Ordering::Relaxed);
+    let files = Files::on(file_system(None, Limits { pages: 3, nodes: 6 }, source.clone()));
+    let at_first = charged();
+    let free = || files.root.block().stat().nodes_free;
+    files.mkdir("dir").unwrap();
+    drop(files.create("file", false).unwrap());
+    let before = charged();
+    files.link("file", "dir/a_name_of_twenty_oct").unwrap();
+    assert!(charged() >= before + 20);
+    files.link("file", "b").unwrap();
+    assert_eq!((free(), files.symlink(&"t".repeat(4000), "c")), (1, Ok(())));
+    assert!(charged() >= before + 4000);
+    assert_eq!((free(), files.link("file", "d")), (0, Err(ENOSPC)));
+    files.rename("c", "b", 0).unwrap();
+    assert_eq!(free(), 1, "a name that is renamed over counts no more");
+    files.rename("b", "dir/c", 0).unwrap();
+    files.rename("file", "dir/c", vfs::namespace::EXCHANGE).unwrap();
+    assert_eq!(free(), 1);
+    for name in ["file", "dir/c", "dir/a_name_of_twenty_oct"] {
+        files.unlink(name).unwrap();
+    }
+    files.rmdir("dir").unwrap();
+    assert_eq!((free(), charged()), (5, at_first));
+    files.mkdir("dir").unwrap();
+    files.symlink("target", "dir/link").unwrap();
+    drop(files);
+    assert_eq!(charged(), 0, "a file system that is gone leaves nothing");
+}
+
+#[test]
 fn a_removed_directory_takes_nothing_more() {
     let mut files = some_files();
     files.cwd = files.node("dir/sub").unwrap();

@@ -64,7 +64,7 @@ impl<S: PageSource> Packed<S> {
         let Some(number) = self.tree.lookup(self.number, name) else { return Ok(None) };
         let children = self.tree.children(self.number);
         if self.touched.is_empty() {
-            self.touched.try_reserve_exact(children.len()).map_err(|_| Error::NoSpace)?;
+            self.touched.try_reserve_exact(children.len()).map_err(|_| Error::NoMemory)?;
             self.touched.resize_with(children.len(), || Touched::Nothing);
         }
         let touched = self.touched.get_mut((number - children.start) as usize);
@@ -112,7 +112,7 @@ impl<S: PageSource> Dir<S> {
     /// The node with this name. `this` is the directory's own node.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]: a node of the packed tree could not be made.
+    /// [`Error::NoMemory`]: a node of the packed tree could not be made.
     pub(crate) fn lookup(&mut self, this: &Arc<Node<S>>, name: &[u8]) -> Result<Option<Arc<Node<S>>>> {
         if let Some((_, own)) = self.find_own(this.block.key, name) {
             return Ok(Some(own.node.clone()));
@@ -238,7 +238,7 @@ impl<S: PageSource> Node<S> {
     /// The node with this name in a directory, whatever may be mounted there.
     ///
     /// # Errors
-    /// [`Error::NotADirectory`], [`Error::NameTooLong`], [`Error::NoSpace`].
+    /// [`Error::NotADirectory`], [`Error::NameTooLong`], [`Error::NoMemory`].
     pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Self>>> {
         match &self.content {
             Content::Directory(_) | Content::VirtualDir(_) if name.len() > NAME_MAX => {
@@ -331,6 +331,14 @@ impl<S: PageSource> Node<S> {
             at = mounted;
         }
         at
+    }
+
+    /// Whether it is a directory that was removed from one that is gone, too.
+    pub(crate) fn is_orphan(&self) -> bool {
+        matches!(&self.content, Content::Directory(dir) if {
+            let dir = dir.lock();
+            dir.dead && dir.parent.strong_count() == 0
+        })
     }
 
     /// Whether something is mounted on it.

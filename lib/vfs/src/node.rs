@@ -212,7 +212,8 @@ impl<S: PageSource> Node<S> {
             FileType::Symlink => Content::PackedSymlink(tree.content(number)),
             _ => Content::File(SpinLock::new(FileContent::new(tree.content(number)))),
         };
-        block.take_node(0)?;
+        // It takes nothing of the file system that was not there before.
+        block.take_node(0).map_err(|_| Error::NoMemory)?;
         let ino = u64::from(number) + 1;
         Ok(Self::assemble(block, ino, entry.kind, entry.mode, nlink, content, entry.mtime, true))
     }

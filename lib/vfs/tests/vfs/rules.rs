@@ -211,6 +211,18 @@ fn a_removed_directory_takes_nothing_more() {
 }
 
 #[test]
+fn above_a_directory_that_is_gone_is_nothing() {
+    let mut files = Files::new();
+    files.mkdir("a").unwrap();
+    files.mkdir("a/b").unwrap();
+    files.cwd = files.node("a/b").unwrap();
+    files.rmdir("/a/b").unwrap();
+    files.rmdir("/a").unwrap();
+    assert_eq!(files.create("../file", false).map(drop), Err(ENOENT));
+    assert!(files.names("/").is_empty());
+}
+
+#[test]
 fn mounts_are_crossed_both_ways() {
     let mut files = some_files();
     let other = file_system(None, Limits { pages: 3, nodes: 10 }, Host::default());

@@ -10,7 +10,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use crate::node::{Content, FileType, Node};
-use crate::{Error, NAME_MAX, PackedTree, PageSource, Result};
+use crate::super_block::entry_octets;
+use crate::{Error, NAME_MAX, PackedTree, PageSource, Result, SuperBlock};
 
 /// Position of the first entry of the packed tree; before it are `.` and `..`.
 const FIRST_PACKED: u64 = 2;
@@ -22,6 +23,8 @@ const SAME_HASH: u64 = 0xff;
 /// A directory's entries.
 pub struct Dir<S: PageSource> {
     own: BTreeMap<u64, Own<S>>,
+    /// Octets that were charged for them.
+    charged: usize,
     packed: Option<Packed<S>>,
     /// The directory it is in; nobody's: it is a root.
     pub(crate) parent: Weak<Node<S>>,
@@ -61,7 +64,7 @@ impl<S: PageSource> Packed<S> {
         let Some(number) = self.tree.lookup(self.number, name) else { return Ok(None) };
         let children = self.tree.children(self.number);
         if self.touched.is_empty() {
-            self.touched.try_reserve_exact(children.len()).map_err(|_| Error::NoSpace)?;
+            self.touched.try_reserve_exact(children.len()).map_err(|_| Error::NoMemory)?;
             self.touched.resize_with(children.len(), || Touched::Nothing);
         }
         let touched = self.touched.get_mut((number - children.start) as usize);
@@ -89,7 +92,12 @@ impl<S: PageSource> Dir<S> {
         packed: Option<(PackedTree<'static>, u32)>,
     ) -> Self {
         let packed = packed.map(|(tree, number)| Packed { tree, number, touched: Vec::new(), gone: 0 });
-        Self { own: BTreeMap::new(), packed, parent, name, dead: false, mounted: None }
+        Self { own: BTreeMap::new(), charged: 0, packed, parent, name, dead: false, mounted: None }
+    }
+
+    /// Octets that were charged for entries.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged
     }
 
     /// Number of entries.
@@ -104,7 +112,7 @@ impl<S: PageSource> Dir<S> {
     /// The node with this name. `this` is the directory's own node.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]: a node of the packed tree could not be made.
+    /// [`Error::NoMemory`]: a node of the packed tree could not be made.
     pub(crate) fn lookup(&mut self, this: &Arc<Node<S>>, name: &[u8]) -> Result<Option<Arc<Node<S>>>> {
         if let Some((_, own)) = self.find_own(this.block.key, name) {
             return Ok(Some(own.node.clone()));
@@ -126,23 +134,31 @@ impl<S: PageSource> Dir<S> {
     /// Puts a node under a name, in place of what may be there.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]: too many names with the same hash; nothing is changed.
-    pub(crate) fn insert(&mut self, key: u64, name: &[u8], node: Arc<Node<S>>) -> Result<()> {
-        if let Some((position, _)) = self.find_own(key, name) {
+    /// [`Error::NoSpace`]: no memory, or too many names with the same hash; nothing is changed. It does not happen where the name is
+    /// one of the directory's own.
+    pub(crate) fn insert(&mut self, block: &SuperBlock<S>, name: &[u8], node: Arc<Node<S>>) -> Result<()> {
+        if let Some((position, _)) = self.find_own(block.key, name) {
             self.own.insert(position, Own { name: name.into(), node });
             return Ok(());
         }
-        let first = position_of(key, name);
+        let first = position_of(block.key, name);
         let free = (first..=first | SAME_HASH).find(|position| !self.own.contains_key(position));
-        self.own.insert(free.ok_or(Error::NoSpace)?, Own { name: name.into(), node });
+        let free = free.ok_or(Error::NoSpace)?;
+        self.charged += block.take_entry(name)?;
+        self.own.insert(free, Own { name: name.into(), node });
         self.remove_packed(name);
         Ok(())
     }
 
     /// Takes a name away.
-    pub(crate) fn remove(&mut self, key: u64, name: &[u8]) {
-        match self.find_own(key, name).map(|(position, _)| position) {
-            Some(position) => drop(self.own.remove(&position)),
+    pub(crate) fn remove(&mut self, block: &SuperBlock<S>, name: &[u8]) {
+        match self.find_own(block.key, name).map(|(position, _)| position) {
+            Some(position) => {
+                self.own.remove(&position);
+                let octets = entry_octets(name);
+                self.charged -= octets;
+                block.return_entries(octets);
+            }
             None => self.remove_packed(name),
         }
     }
@@ -222,7 +238,7 @@ impl<S: PageSource> Node<S> {
     /// The node with this name in a directory, whatever may be mounted there.
     ///
     /// # Errors
-    /// [`Error::NotADirectory`], [`Error::NameTooLong`], [`Error::NoSpace`].
+    /// [`Error::NotADirectory`], [`Error::NameTooLong`], [`Error::NoMemory`].
     pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Self>>> {
         match &self.content {
             Content::Directory(_) | Content::VirtualDir(_) if name.len() > NAME_MAX => {
@@ -315,6 +331,14 @@ impl<S: PageSource> Node<S> {
             at = mounted;
         }
         at
+    }
+
+    /// Whether it is a directory that was removed from one that is gone, too.
+    pub(crate) fn is_orphan(&self) -> bool {
+        matches!(&self.content, Content::Directory(dir) if {
+            let dir = dir.lock();
+            dir.dead && dir.parent.strong_count() == 0
+        })
     }
 
     /// Whether something is mounted on it.

@@ -12,6 +12,8 @@ pub enum Error {
     Io = 5,
     /// There is no device behind the node (ENXIO).
     NoDevice = 6,
+    /// Memory is short (ENOMEM).
+    NoMemory = 12,
     /// No file of this kind can be executed (EACCES).
     Denied = 13,
     /// Something is mounted there, or the name is the caller's own (EBUSY).

@@ -324,24 +324,28 @@ impl<S: PageSource> Node<S> {
         if len.div_ceil(PAGE) > stat.pages_free + file.lock().page_count() {
             return Err(Error::NoSpace);
         }
-        let pages = offset / PAGE..end.div_ceil(PAGE);
-        let mut new = alloc::vec::Vec::new();
-        for index in pages {
-            let mut file = file.lock();
-            if matches!(file.page(index), PageRef::Hole) {
-                match file.page_mut(&self.block, index) {
-                    Ok(_) => new.push(index),
-                    Err(error) => {
-                        let gone: alloc::vec::Vec<_> =
-                            new.iter().filter_map(|index| file.pages.remove(index)).collect();
-                        let mapped = file.mapped;
-                        drop(file);
-                        self.unmap(mapped, offset / PAGE..end.div_ceil(PAGE), false);
-                        self.block.return_pages(gone.len());
-                        return Err(error);
-                    }
-                }
+        // All are taken before the first is the file's: so a failure has nothing to take out of it, where others may have written.
+        let mut new = BTreeMap::new();
+        for index in offset / PAGE..end.div_ceil(PAGE) {
+            if !matches!(file.lock().page(index), PageRef::Hole) {
+                continue;
             }
+            match self.block.take_page() {
+                Ok(page) => new.insert(index, page),
+                Err(error) => {
+                    self.block.return_pages(new.len());
+                    return Err(error);
+                }
+            };
+        }
+        while let Some((index, page)) = new.pop_first() {
+            let unused = {
+                let mut file = file.lock();
+                let hole = matches!(file.page(index), PageRef::Hole);
+                if hole { file.pages.insert(index, page) } else { Some(page) }
+            };
+            // Another thread was quicker.
+            self.block.return_pages(usize::from(unused.is_some()));
         }
         if !keep_size {
             let mut file = file.lock();

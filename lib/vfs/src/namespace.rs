@@ -47,22 +47,20 @@ pub fn open_or_make<S: PageSource>(
     mode: u32,
     now: Time,
 ) -> Result<(Parent<S>, Arc<Node<S>>, bool)> {
-    let (at, node) = at.last_to_create(follow && !exclusive)?;
-    match node {
-        Some(_) if exclusive => Err(Error::Exists),
-        Some(node) if node.is_directory() => Err(Error::IsADirectory),
-        Some(node) if node.kind() == FileType::Symlink => Err(Error::TooManyLinks),
-        Some(node) => Ok((at, node, false)),
-        None => {
-            let node = create(at.directory(), &at.name, FileType::Regular, mode, Content::file(), now);
-            match node {
-                // Another thread was quicker.
-                Err(Error::Exists) if !exclusive => {
-                    let node = at.directory().lookup(&at.name)?.ok_or(Error::NotFound)?;
-                    Ok((at, node, false))
-                }
-                node => Ok((at, node?, true)),
-            }
+    let mut at = at;
+    loop {
+        let (last, node) = at.last_to_create(follow && !exclusive)?;
+        match node {
+            Some(_) if exclusive => return Err(Error::Exists),
+            Some(node) if node.is_directory() => return Err(Error::IsADirectory),
+            Some(node) if node.kind() == FileType::Symlink => return Err(Error::TooManyLinks),
+            Some(node) => return Ok((last, node, false)),
+            None => {}
+        }
+        match create(last.directory(), &last.name, FileType::Regular, mode, Content::file(), now) {
+            // Another thread was quicker. What it made may be gone again by now.
+            Err(Error::Exists) if !exclusive => at = last,
+            node => return Ok((last, node?, true)),
         }
     }
 }
@@ -94,7 +92,7 @@ fn create<S: PageSource>(
             attributes.mode |= 0o2000;
         }
     }
-    dir.lock().insert(block.key, name, node.clone())?;
+    dir.lock().insert(block, name, node.clone())?;
     if kind == FileType::Directory {
         directory.add_links(1, now);
     }
@@ -157,14 +155,24 @@ pub fn link<S: PageSource>(node: &Arc<Node<S>>, at: &Parent<S>, now: Time) -> Re
     }
     let _tree = block.tree.lock();
     check_free(directory, dir, &at.name)?;
-    {
-        let mut attributes = node.attributes.lock();
-        if attributes.nlink == 0 && !attributes.linkable {
-            return Err(Error::NotFound);
-        }
-        attributes.linkable = false;
+    let (nlink, linkable) = {
+        let attributes = node.attributes.lock();
+        (attributes.nlink, attributes.linkable)
+    };
+    if nlink == 0 && !linkable {
+        return Err(Error::NotFound);
     }
-    dir.lock().insert(block.key, &at.name, node.clone())?;
+    // The first name is counted with the node.
+    if nlink > 0 {
+        block.take_link()?;
+    }
+    if let Err(error) = dir.lock().insert(block, &at.name, node.clone()) {
+        if nlink > 0 {
+            block.return_link();
+        }
+        return Err(error);
+    }
+    node.attributes.lock().linkable = false;
     node.add_links(1, now);
     directory.modified(now);
     Ok(())
@@ -180,21 +188,22 @@ pub fn unlink<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     }
     let directory = at.directory();
     directory.block.check_writable()?;
-    let node = directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
-    if node.is_directory() {
-        return Err(Error::IsADirectory);
-    }
-    if at.trailing_slash {
-        return Err(Error::NotADirectory);
-    }
-    let dir = entries(directory)?;
+    let check = |node: &Node<S>| match node.is_directory() {
+        true => Err(Error::IsADirectory),
+        false if at.trailing_slash => Err(Error::NotADirectory),
+        false => Ok(()),
+    };
+    let Content::Directory(dir) = &directory.content else {
+        check(&*directory.lookup(&at.name)?.ok_or(Error::NotFound)?)?;
+        return Err(Error::NotPermitted);
+    };
+    // Dropped after the lock: a file's pages go with it.
+    let node;
     let _tree = directory.block.tree.lock();
-    let still = dir.lock().lookup(directory, &at.name)?;
-    if !still.is_some_and(|still| Arc::ptr_eq(&still, &node)) {
-        return Err(Error::NotFound);
-    }
-    dir.lock().remove(directory.block.key, &at.name);
-    node.add_links(-1, now);
+    node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
+    check(&node)?;
+    dir.lock().remove(&directory.block, &at.name);
+    node.remove_link(now);
     directory.modified(now);
     Ok(())
 }
@@ -213,13 +222,13 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     }
     let directory = at.directory();
     directory.block.check_writable()?;
-    let node = directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
-    let dir = entries(directory)?;
+    let Content::Directory(dir) = &directory.content else {
+        directory.lookup(&at.name)?.ok_or(Error::NotFound)?;
+        return Err(Error::NotPermitted);
+    };
+    let node;
     let _tree = directory.block.tree.lock();
-    let still = dir.lock().lookup(directory, &at.name)?;
-    if !still.is_some_and(|still| Arc::ptr_eq(&still, &node)) {
-        return Err(Error::NotFound);
-    }
+    node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
     if !node.is_directory() {
         return Err(Error::NotADirectory);
     }
@@ -227,7 +236,7 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
         return Err(Error::Busy);
     }
     bury(&node)?;
-    dir.lock().remove(directory.block.key, &at.name);
+    dir.lock().remove(&directory.block, &at.name);
     node.add_links(-2, now);
     directory.add_links(-1, now);
     directory.modified(now);
@@ -255,9 +264,11 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
     block.check_writable()?;
     let (old_entries, new_entries) = (entries(old_dir)?, entries(new_dir)?);
+    // Dropped after the lock: a file's pages go with it.
+    let (old, new);
     let _tree = block.tree.lock();
-    let old = old_entries.lock().lookup(old_dir, &from.name)?.ok_or(Error::NotFound)?;
-    let new = new_entries.lock().lookup(new_dir, &to.name)?;
+    old = old_entries.lock().lookup(old_dir, &from.name)?.ok_or(Error::NotFound)?;
+    new = new_entries.lock().lookup(new_dir, &to.name)?;
     let exchange = flags & EXCHANGE != 0;
     match &new {
         Some(_) if flags & NO_REPLACE != 0 => return Err(Error::Exists),
@@ -308,12 +319,15 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
 
     let replacement = if exchange { new.clone() } else { whiteout };
-    swap(from, to, &old, replacement, block.key)?;
+    swap(from, to, &old, replacement)?;
 
     let moved_links = |node: &Arc<Node<S>>| i32::from(node.is_directory());
     let was_there = if exchange { None } else { new.as_ref() };
     if let Some(gone) = was_there {
-        gone.add_links(if gone.is_directory() { -2 } else { -1 }, now);
+        match gone.is_directory() {
+            true => gone.add_links(-2, now),
+            false => gone.remove_link(now),
+        }
     }
     let back = if exchange { new.as_ref().map_or(0, moved_links) } else { 0 };
     let gone = was_there.map_or(0, moved_links);
@@ -346,39 +360,50 @@ fn swap<S: PageSource>(
     to: &Parent<S>,
     old: &Arc<Node<S>>,
     replacement: Option<Arc<Node<S>>>,
-    key: u64,
 ) -> Result<()> {
     let (old_dir, new_dir) = (from.directory(), to.directory());
     let (old_entries, new_entries) = (entries(old_dir)?, entries(new_dir)?);
-    let place_old = |dir: &mut Dir<S>| match &replacement {
-        Some(node) => dir.insert(key, &from.name, node.clone()),
-        None => {
-            dir.remove(key, &from.name);
-            Ok(())
-        }
-    };
     if Arc::ptr_eq(old_dir, new_dir) {
-        let mut dir = new_entries.lock();
-        dir.insert(key, &to.name, old.clone())?;
-        place_old(&mut dir)?;
+        swap_entries(from, to, old, replacement.as_ref(), &mut new_entries.lock(), None)?;
     } else {
         // Two directories are locked in the order of their numbers.
         let (mut first, mut second);
-        let (old_dir_entries, new_dir_entries) = if old_dir.ino() < new_dir.ino() {
+        if old_dir.ino() < new_dir.ino() {
             first = old_entries.lock();
             second = new_entries.lock();
-            (&mut *first, &mut *second)
         } else {
             second = new_entries.lock();
             first = old_entries.lock();
-            (&mut *first, &mut *second)
-        };
-        new_dir_entries.insert(key, &to.name, old.clone())?;
-        place_old(old_dir_entries)?;
+        }
+        swap_entries(from, to, old, replacement.as_ref(), &mut second, Some(&mut first))?;
     }
     settle(old, new_dir, &to.name);
     if let Some(node) = &replacement {
         settle(node, old_dir, &from.name);
+    }
+    Ok(())
+}
+
+/// As [`swap`], in the two directories; `old_dir` is `None` if they are the same. If it fails, nothing is changed.
+fn swap_entries<S: PageSource>(
+    from: &Parent<S>,
+    to: &Parent<S>,
+    old: &Arc<Node<S>>,
+    replacement: Option<&Arc<Node<S>>>,
+    new_dir: &mut Dir<S>,
+    mut old_dir: Option<&mut Dir<S>>,
+) -> Result<()> {
+    let block = old.block();
+    if let Some(node) = replacement {
+        old_dir.as_deref_mut().unwrap_or(new_dir).insert(block, &from.name, node.clone())?;
+    }
+    let inserted = new_dir.insert(block, &to.name, old.clone());
+    let old_dir = old_dir.unwrap_or(new_dir);
+    match (inserted, replacement) {
+        (Ok(()), None) => old_dir.remove(block, &from.name),
+        // The name is one of the directory's own by now, so that this one does not fail.
+        (Err(error), Some(_)) => return old_dir.insert(block, &from.name, old.clone()).and(Err(error)),
+        (inserted, _) => return inserted,
     }
     Ok(())
 }

@@ -124,6 +124,11 @@ impl<S: PageSource> Content<S> {
         Self::Endpoint(SpinLock::new(None))
     }
 
+    /// Octets of the heap that it takes for good.
+    fn octets(&self) -> usize {
+        if let Self::Symlink(target) = self { target.len() } else { 0 }
+    }
+
     /// An empty directory in `parent`; one without is its own.
     pub fn directory(parent: Weak<Node<S>>, name: &[u8]) -> Self {
         Self::Directory(SpinLock::new(Dir::new(parent, name.into(), None)))
@@ -168,7 +173,7 @@ impl<S: PageSource> Node<S> {
         content: Content<S>,
         now: Time,
     ) -> Result<Arc<Self>> {
-        block.take_node()?;
+        block.take_node(content.octets())?;
         let nlink = if kind == FileType::Directory { 2 } else { 1 };
         let ino = block.next_ino();
         Ok(Self::assemble(block, ino, kind, mode, nlink, content, now, true))
@@ -207,7 +212,8 @@ impl<S: PageSource> Node<S> {
             FileType::Symlink => Content::PackedSymlink(tree.content(number)),
             _ => Content::File(SpinLock::new(FileContent::new(tree.content(number)))),
         };
-        block.take_node()?;
+        // It takes nothing of the file system that was not there before.
+        block.take_node(0).map_err(|_| Error::NoMemory)?;
         let ino = u64::from(number) + 1;
         Ok(Self::assemble(block, ino, entry.kind, entry.mode, nlink, content, entry.mtime, true))
     }
@@ -386,6 +392,15 @@ impl<S: PageSource> Node<S> {
         attributes.ctime = now;
     }
 
+    /// One of its names is gone; it is no directory.
+    pub(crate) fn remove_link(&self, now: Time) {
+        // The last one is counted with the node.
+        if self.nlink() > 1 && self.counted {
+            self.block.return_link();
+        }
+        self.add_links(-1, now);
+    }
+
     /// The number of its names.
     pub fn nlink(&self) -> u32 {
         self.attributes.lock().nlink
@@ -408,11 +423,13 @@ impl<S: PageSource> Node<S> {
 
 impl<S: PageSource> Drop for Node<S> {
     fn drop(&mut self) {
-        if let Content::File(file) = &self.content {
-            self.block.return_pages(file.lock().page_count() as usize);
+        match &self.content {
+            Content::File(file) => self.block.return_pages(file.lock().page_count() as usize),
+            Content::Directory(dir) => self.block.return_entries(dir.lock().charged()),
+            _ => {}
         }
         if self.counted {
-            self.block.return_node();
+            self.block.return_node(self.content.octets());
         }
     }
 }

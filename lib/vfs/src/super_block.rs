@@ -10,6 +10,8 @@ use crate::{Error, PackedTree, PageSource, Result};
 
 /// Octets of the heap that a node is taken to cost, beside its name.
 const NODE_COST: usize = 320;
+/// Octets of the heap that an entry of a directory is taken to cost, beside its name.
+const ENTRY_COST: usize = 64;
 /// Octets of the heap that a page is taken to cost.
 pub(crate) const PAGE_COST: usize = 48;
 
@@ -152,19 +154,39 @@ impl<S: PageSource> SuperBlock<S> {
         self.next_ino.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts a node.
-    pub(crate) fn take_node(&self) -> Result<()> {
+    /// Counts a node with so many octets of content in the heap.
+    pub(crate) fn take_node(&self, octets: usize) -> Result<()> {
         take(&self.nodes, self.limits.nodes)?;
-        if self.source.charge(NODE_COST) {
+        if self.source.charge(NODE_COST + octets) {
             return Ok(());
         }
         self.nodes.fetch_sub(1, Ordering::Relaxed);
         Err(Error::NoSpace)
     }
 
-    pub(crate) fn return_node(&self) {
+    pub(crate) fn return_node(&self, octets: usize) {
         self.nodes.fetch_sub(1, Ordering::Relaxed);
-        self.source.uncharge(NODE_COST);
+        self.source.uncharge(NODE_COST + octets);
+    }
+
+    /// Counts a further name of a node: as on Linux it counts as one more node.
+    pub(crate) fn take_link(&self) -> Result<()> {
+        take(&self.nodes, self.limits.nodes)
+    }
+
+    pub(crate) fn return_link(&self) {
+        self.nodes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Charges an entry of a directory; returns how much.
+    pub(crate) fn take_entry(&self, name: &[u8]) -> Result<usize> {
+        let octets = entry_octets(name);
+        if self.source.charge(octets) { Ok(octets) } else { Err(Error::NoSpace) }
+    }
+
+    /// Gives octets of entries back.
+    pub(crate) fn return_entries(&self, octets: usize) {
+        self.source.uncharge(octets);
     }
 
     /// A page of zeroes.
@@ -184,6 +206,11 @@ impl<S: PageSource> SuperBlock<S> {
         self.pages.fetch_sub(count as u64, Ordering::Relaxed);
         self.source.uncharge(count * PAGE_COST);
     }
+}
+
+/// Octets of the heap that an entry with this name is taken to cost.
+pub(crate) fn entry_octets(name: &[u8]) -> usize {
+    ENTRY_COST + name.len()
 }
 
 /// Counts one more, up to a limit.

@@ -74,7 +74,7 @@ struct Walk<S: PageSource> {
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::NameTooLong`], [`Error::TooManyLinks`],
-/// [`Error::CrossesFileSystems`] (`Resolve`), [`Error::NoSpace`].
+/// [`Error::CrossesFileSystems`] (`Resolve`), [`Error::NoMemory`].
 pub fn node<S: PageSource>(start: &Start<S>, path: &[u8], follow: bool) -> Result<Arc<Node<S>>> {
     parent(start, path)?.last(follow)?.1.ok_or(Error::NotFound)
 }
@@ -265,6 +265,9 @@ impl<S: PageSource> Walk<S> {
         }
         if Arc::ptr_eq(&self.at, &self.start.root) {
             return Ok(self.at.clone());
+        }
+        if self.at.is_orphan() {
+            return Err(Error::NotFound);
         }
         let parent = self.at.parent();
         self.check_border(&parent)?;

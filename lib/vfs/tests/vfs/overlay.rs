@@ -1,8 +1,8 @@
 //! tmpfs over the packed tree.
 
-use vfs::PackedTree;
+use vfs::{Limits, PackedTree};
 
-use super::Files;
+use super::files::{Files, Host, file_system};
 use super::packed::some_tree;
 
 fn over() -> Files {
@@ -105,4 +105,14 @@ fn reading_a_directory_goes_on_while_names_are_removed() {
     }
     assert_eq!(seen.len(), 23);
     assert!(files.names("sub").is_empty());
+}
+
+#[test]
+fn a_file_that_memory_is_too_short_to_look_up() {
+    const ENOMEM: u16 = 12;
+    let octets = Box::leak(some_tree().into_boxed_slice());
+    let limits = Limits { pages: 1, nodes: 2 };
+    let files = Files::on(file_system(Some(PackedTree::new(octets).unwrap()), limits, Host::default()));
+    assert_eq!(files.stat("sub").map(drop), Ok(()));
+    assert_eq!(files.stat("sub/b").map(drop), Err(ENOMEM));
 }

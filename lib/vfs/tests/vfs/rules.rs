@@ -167,6 +167,38 @@ fn the_limits_hold() {
 }
 
 #[test]
+fn names_and_targets_count() {
+    let source = Host::default();
+    let charged = || source.charged.load(std::sync::atomic::Ordering::Relaxed);
+    let files = Files::on(file_system(None, Limits { pages: 3, nodes: 6 }, source.clone()));
+    let at_first = charged();
+    let free = || files.root.block().stat().nodes_free;
+    files.mkdir("dir").unwrap();
+    drop(files.create("file", false).unwrap());
+    let before = charged();
+    files.link("file", "dir/a_name_of_twenty_oct").unwrap();
+    assert!(charged() >= before + 20);
+    files.link("file", "b").unwrap();
+    assert_eq!((free(), files.symlink(&"t".repeat(4000), "c")), (1, Ok(())));
+    assert!(charged() >= before + 4000);
+    assert_eq!((free(), files.link("file", "d")), (0, Err(ENOSPC)));
+    files.rename("c", "b", 0).unwrap();
+    assert_eq!(free(), 1, "a name that is renamed over counts no more");
+    files.rename("b", "dir/c", 0).unwrap();
+    files.rename("file", "dir/c", vfs::namespace::EXCHANGE).unwrap();
+    assert_eq!(free(), 1);
+    for name in ["file", "dir/c", "dir/a_name_of_twenty_oct"] {
+        files.unlink(name).unwrap();
+    }
+    files.rmdir("dir").unwrap();
+    assert_eq!((free(), charged()), (5, at_first));
+    files.mkdir("dir").unwrap();
+    files.symlink("target", "dir/link").unwrap();
+    drop(files);
+    assert_eq!(charged(), 0, "a file system that is gone leaves nothing");
+}
+
+#[test]
 fn a_removed_directory_takes_nothing_more() {
     let mut files = some_files();
     files.cwd = files.node("dir/sub").unwrap();
@@ -176,6 +208,18 @@ fn a_removed_directory_takes_nothing_more() {
     assert_eq!(files.list("."), Err(ENOENT));
     assert_eq!(files.stat("..").map(|stat| stat.ino), files.stat("/dir").map(|stat| stat.ino));
     assert_eq!(files.cwd.directory_path(&files.root), None);
+}
+
+#[test]
+fn above_a_directory_that_is_gone_is_nothing() {
+    let mut files = Files::new();
+    files.mkdir("a").unwrap();
+    files.mkdir("a/b").unwrap();
+    files.cwd = files.node("a/b").unwrap();
+    files.rmdir("/a/b").unwrap();
+    files.rmdir("/a").unwrap();
+    assert_eq!(files.create("../file", false).map(drop), Err(ENOENT));
+    assert!(files.names("/").is_empty());
 }
 
 #[test]
@@ -195,4 +239,61 @@ fn mounts_are_crossed_both_ways() {
     files.cwd = files.node("renamed/sub/inner").unwrap();
     assert_eq!(files.cwd.directory_path(&files.root).unwrap(), b"/renamed/sub/inner");
     assert_eq!(files.root.directory_path(&files.root).unwrap(), b"/");
+}
+
+#[test]
+fn a_name_that_others_make_and_remove_can_be_opened_or_made() {
+    const ROUNDS: usize = 20_000;
+    let files = Files::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ROUNDS).for_each(|_| _ = files.unlink("made")));
+        for _ in 0..ROUNDS {
+            assert_eq!(files.create("made", false).map(drop), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_name_that_others_rename_over_can_be_removed() {
+    const ROUNDS: usize = 5_000;
+    let files = Files::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                drop(files.create("new", false).unwrap());
+                files.rename("new", "name", 0).unwrap();
+            }
+        });
+        let mut removed = Ok(());
+        for _ in 0..ROUNDS {
+            while files.stat("name").is_err() {
+                std::thread::yield_now();
+            }
+            removed = removed.and(files.unlink("name"));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(removed, Ok(()));
+    });
+}
+
+#[test]
+fn an_allocation_that_fails_changes_nothing() {
+    const PAGE: u64 = 4096;
+    const ROUNDS: usize = 2_000;
+    let files = Files::on(file_system(None, Limits { pages: 64, nodes: 4 }, Host::default()));
+    let node = files.create("f", false).unwrap();
+    let free = || files.root.block().stat().pages_free;
+    let allocate = || node.allocate(0, 40 * PAGE, true, files.now()).map_err(|error| error.errno());
+    files.write_at(&node, 1000 * PAGE, &[1; 32 * 4096]).unwrap();
+    assert_eq!((allocate(), free()), (Err(ENOSPC), 32));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..ROUNDS).for_each(|_| _ = allocate()));
+        for _ in 0..ROUNDS {
+            let _ = files.write_at(&node, 1000 * PAGE, &[1; 32 * 4096]);
+            node.truncate(0, files.now()).unwrap();
+        }
+    });
+    node.truncate(0, files.now()).unwrap();
+    assert_eq!(free(), 64);
 }

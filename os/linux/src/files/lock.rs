@@ -36,7 +36,8 @@ struct Lock {
 
 /// Most locks there may be.
 const MAX: usize = 1 << 16;
-const END: u64 = i64::MAX as u64;
+/// Behind the last octet that a file may have.
+const END: u64 = i64::MAX as u64 + 1;
 
 static LOCKS: SpinLock<Vec<Lock>> = SpinLock::new(Vec::new());
 static RELEASED: Readiness = Readiness::new();
@@ -113,16 +114,23 @@ fn read_flock(description: &Description, of_description: bool, at: u64) -> Outco
     if of_description && pid as u32 != 0 {
         return Err(EINVAL);
     }
-    let start = base.checked_add_signed(start as i64).ok_or(EINVAL)?;
-    let range = match len as i64 {
-        0 => start..END,
-        len if len > 0 => {
-            let end = start.checked_add_signed(len).filter(|end| *end - 1 <= END);
-            start..end.ok_or(EOVERFLOW)?.min(END)
-        }
-        len => start.checked_add_signed(len).ok_or(EINVAL)?..start,
-    };
-    Ok(Flock { kind: kinds as u16, range })
+    Ok(Flock { kind: kinds as u16, range: range(base, start as i64, len as i64)? })
+}
+
+/// The octets that `l_start` and `l_len` mean, from `base` on: `EOVERFLOW` behind the last octet, `EINVAL` before the first.
+fn range(base: u64, start: i64, len: i64) -> Outcome<Range<u64>> {
+    let start = base.checked_add_signed(start).ok_or(EINVAL)?;
+    if start >= END {
+        return Err(EOVERFLOW);
+    }
+    match len {
+        0 => Ok(start..END),
+        len if len > 0 => match start + len.unsigned_abs() {
+            end if end > END => Err(EOVERFLOW),
+            end => Ok(start..end),
+        },
+        len => Ok(start.checked_add_signed(len).ok_or(EINVAL)?..start),
+    }
 }
 
 fn get_lock(description: &Arc<Description>, of_description: bool, at: u64) -> Result {
@@ -160,7 +168,12 @@ fn set_lock(description: &Arc<Description>, of_description: bool, nonblocking: b
         None => {}
     }
     if !of_description {
-        // Nobody else is there.
+        // There is no other process, but the locks of descriptions are in its way, too.
+        let Some(exclusive) = exclusive else { return Ok(0) };
+        let wanted = Lock { owner: 0, exclusive, ..lock };
+        RELEASED.block_on(events::IN, nonblocking, None, || {
+            if LOCKS.lock().iter().any(|held| excludes(held, &wanted)) { Err(EAGAIN) } else { Ok(()) }
+        })?;
         return Ok(0);
     }
     set(lock, exclusive, nonblocking)
@@ -212,14 +225,17 @@ fn set(lock: Lock, exclusive: Option<bool>, nonblocking: bool) -> Result {
 /// Cuts the range out of what the owner has, and adds the lock.
 fn replace(locks: &mut Vec<Lock>, lock: &Lock, add: bool) -> Outcome<()> {
     locks.try_reserve(2).map_err(|_| ENOLCK)?;
-    if add && locks.len() >= MAX {
+    let is_own = |held: &Lock| held.kind == lock.kind && held.node == lock.node && held.owner == lock.owner;
+    // What is given up in the midst of a lock makes two of it.
+    let splits =
+        |held: &Lock| is_own(held) && held.range.start < lock.range.start && lock.range.end < held.range.end;
+    if locks.len() >= MAX && (add || locks.iter().any(splits)) {
         return Err(ENOLCK);
     }
     let mut at = 0;
     while at < locks.len() {
         let held = &locks[at];
-        let own = held.kind == lock.kind && held.node == lock.node && held.owner == lock.owner;
-        if !own || held.range.end <= lock.range.start || lock.range.end <= held.range.start {
+        if !is_own(held) || held.range.end <= lock.range.start || lock.range.end <= held.range.start {
             at += 1;
             continue;
         }
@@ -241,6 +257,25 @@ mod tests {
 
     fn lock(owner: usize, range: Range<u64>, exclusive: bool) -> Lock {
         Lock { kind: Kind::Description, node: (1, 1), owner, exclusive, range }
+    }
+
+    #[test]
+    fn ranges_end_where_files_do() {
+        assert_eq!(range(0, i64::MAX, 0), Ok(END - 1..END));
+        assert_eq!(range(0, i64::MAX, 1), Ok(END - 1..END));
+        assert_eq!(range(0, i64::MAX, 2), Err(EOVERFLOW));
+        assert_eq!(range(1, i64::MAX, 1), Err(EOVERFLOW));
+        assert_eq!(range(10, -11, 1), Err(EINVAL));
+        assert_eq!(range(10, 0, -10), Ok(0..10));
+        assert_eq!(range(10, 0, -11), Err(EINVAL));
+    }
+
+    #[test]
+    fn the_most_locks_are_not_exceeded_by_giving_up_either() {
+        let mut locks: Vec<_> = (0..MAX as u64).map(|at| lock(1, at * 10..at * 10 + 9, true)).collect();
+        assert_eq!(replace(&mut locks, &lock(1, 3..5, true), false), Err(ENOLCK));
+        assert_eq!(replace(&mut locks, &lock(1, 0..9, true), false), Ok(()));
+        assert_eq!(locks.len(), MAX - 1);
     }
 
     #[test]

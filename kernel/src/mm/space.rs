@@ -153,8 +153,8 @@ static FILES: AtomicU64 = AtomicU64::new(0);
 /// Promises bytes to files. `false`: so many are not left.
 pub(super) fn promise_to_files(bytes: u64) -> bool {
     with(|space| {
-        let pages = bytes / PAGE_SIZE;
-        let promised = space.check_commit(bytes).is_ok() && (pages == 0 || space.has_frames(pages));
+        // Also for what is less than a page: many of them are pages.
+        let promised = space.check_commit(bytes).is_ok() && space.has_frames(bytes.div_ceil(PAGE_SIZE));
         if promised {
             FILES.fetch_add(bytes, Ordering::Relaxed);
         }

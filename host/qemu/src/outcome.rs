@@ -49,10 +49,8 @@ impl Outcome {
         }
         match (qemu.code(), qemu.signal()) {
             (Some(0), _) => Self::Reset,
-            // `isa-debug-exit` gives `(value << 1) | 1`; 1 is also QEMU's own failure, then with a message.
-            (Some(code), _) if code & 1 == 1 && (code > 1 || stderr.trim().is_empty()) => {
-                Self::DebugExit((code >> 1) as u8)
-            }
+            // `isa-debug-exit` gives `(value << 1) | 1`. 1 is QEMU's own failure: nobody writes 0 there without a record.
+            (Some(code), _) if code & 1 == 1 && code > 1 => Self::DebugExit((code >> 1) as u8),
             (Some(status), _) => Self::QemuFailed { status, stderr: stderr.trim_end().to_owned() },
             (None, signal) => {
                 Self::Killed { signal: signal.unwrap_or(0), stderr: stderr.trim_end().to_owned() }
@@ -121,7 +119,10 @@ mod tests {
     fn without_a_record_qemu_tells() {
         assert_eq!(Outcome::decode("", exited(0), ""), Outcome::Reset);
         assert_eq!(Outcome::decode("", exited(0x55), ""), Outcome::DebugExit(0x2a));
-        assert_eq!(Outcome::decode("", exited(1), ""), Outcome::DebugExit(0));
+        assert_eq!(
+            Outcome::decode("", exited(1), ""),
+            Outcome::QemuFailed { status: 1, stderr: String::new() }
+        );
         assert_eq!(Outcome::decode("", ExitStatus::from_raw(9), ""), killed(9));
         assert_eq!(
             Outcome::decode("", exited(1), "qemu: no such cpu\n"),

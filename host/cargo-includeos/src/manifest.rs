@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use abi::cmdline::{LogLevel, Settings};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 /// What the manifest says.
@@ -85,6 +85,10 @@ impl Manifest {
             "net" => settings.net = network(value)?,
             "env" => {
                 for (name, value) in table(key, value)? {
+                    ensure!(
+                        !name.is_empty() && !name.contains(['=', '\0']),
+                        "{name:?} is no name of a variable: it must have neither '=' nor NUL in it, and not be empty"
+                    );
                     settings.env.push(format!("{name}={}", text(name, value)?));
                 }
             }
@@ -134,7 +138,9 @@ fn table<'a>(key: &str, value: &'a Value) -> Result<&'a Map<String, Value>> {
 }
 
 fn text<'a>(key: &str, value: &'a Value) -> Result<&'a str> {
-    value.as_str().with_context(|| format!("{key}: expected a text in quotes"))
+    let text = value.as_str().with_context(|| format!("{key}: expected a text in quotes"))?;
+    ensure!(!text.contains('\0'), "{key}: a text with a NUL in it cannot be handed to a program");
+    Ok(text)
 }
 
 fn list(value: &Value) -> Result<Vec<String>> {
@@ -181,6 +187,10 @@ mod tests {
     fn errors_name_the_key() {
         for (wrong, part) in [
             ("includeos = 1", "expected a table"),
+            ("[includeos]\nargs = [\"a\\u0000b\"]", "NUL"),
+            ("[includeos.env]\n'' = 'b'", "\"\" is no name"),
+            ("[includeos.env]\n'A=B' = 'c'", "\"A=B\" is no name"),
+            ("[includeos.env]\nA = \"\\u0000\"", "A: a text with a NUL"),
             ("[includeos]\nnetwork = {}", "network"),
             ("[includeos]\nlog = 'loud'", "log"),
             ("[includeos]\nlog = 1", "quotes"),

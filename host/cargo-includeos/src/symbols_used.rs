@@ -424,13 +424,17 @@ impl<'a> Program<'a> {
 
     /// Which system calls the program makes by itself, or by their numbers.
     fn raw_calls(&self, libc: &HashSet<String>) -> Raw {
-        let is_program = |index: usize| owner(&self.functions[index].names, libc) == Owner::Program;
+        let owner = |index: usize| owner(&self.functions[index].names, libc);
+        let is_program = |index: usize| owner(index) == Owner::Program;
+        // Std makes its calls by libc: where one of its functions, a generic one, has the instruction it is the program's.
+        let is_not_libcs = |index: usize| owner(index) != Owner::DoesWithout;
         // The instruction: which calls those are, nobody knows.
         for (start, octets) in &self.code {
             let places = octets.windows(2).enumerate().filter(|(_, pair)| *pair == SYSCALL);
             let mut places = places.map(|(at, _)| start + at as u64);
             let is_call = |at| {
-                self.function_at(at).is_some_and(|index| is_program(index) && self.has_instruction(index, at))
+                self.function_at(at)
+                    .is_some_and(|index| is_not_libcs(index) && self.has_instruction(index, at))
             };
             if places.any(is_call) {
                 return Raw::Unknown;

@@ -9,6 +9,7 @@ use kernel::arch::current::vectors::TrapFrame;
 use crate::errno::{ENOSYS, Errno, Result};
 use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
+use crate::socket::message;
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
     signal, socket, thread, time, timer, timerfd, usage,
@@ -105,6 +106,10 @@ macro_rules! syscalls {
     (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
     (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
     (@owner socket::$handler:ident) => { Some(Service::Net) };
+    (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
+    (@owner message::$handler:ident) => { Some(Service::Net) };
+    (@owner socket::$handler:ident) => { Some(Service::Net) };
     (@owner $family:ident::$handler:ident) => { None };
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {
         thread::clone($frame, $(Argument::from_register($argument)),*)
@@ -171,8 +176,8 @@ syscalls! {
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
     44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";
     45 recvfrom(sockfd, buf, len, flags, addr, addrlen) => socket::recvfrom, partial "no MSG_OOB, no MSG_ERRQUEUE";
-    46 sendmsg(sockfd, msg, flags) => socket::sendmsg, partial "no ancillary data";
-    47 recvmsg(sockfd, msg, flags) => socket::recvmsg, partial "no ancillary data";
+    46 sendmsg(sockfd, msg, flags) => message::sendmsg, partial "control messages of local sockets only";
+    47 recvmsg(sockfd, msg, flags) => message::recvmsg, partial "control messages of local sockets only";
     48 shutdown(sockfd, how) => socket::shutdown, full;
     49 bind(sockfd, addr, addrlen) => socket::bind, full;
     50 listen(sockfd, backlog) => socket::listen, full;
@@ -320,12 +325,12 @@ syscalls! {
     295 preadv(fd, iov, iovcnt, offset) => transfer::preadv, full;
     296 pwritev(fd, iov, iovcnt, offset) => transfer::pwritev, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
-    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => socket::recvmmsg, partial "no ancillary data";
+    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => message::recvmmsg, partial "control messages of local sockets only";
     302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
         partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
     305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
     306 syncfs(fd) => attributes::fsync, full;
-    307 sendmmsg(sockfd, msgvec, vlen, flags) => socket::sendmmsg, partial "no ancillary data";
+    307 sendmmsg(sockfd, msgvec, vlen, flags) => message::sendmmsg, partial "control messages of local sockets only";
     309 getcpu(cpu, node, unused) => scheduling::getcpu, full;
     314 sched_setattr(pid, attr, flags) => scheduling::sched_setattr,
         partial "no SCHED_DEADLINE, no SCHED_FLAG_RESET_ON_FORK, no utilization (EINVAL)";

@@ -20,7 +20,7 @@ use linux::errno::{
 use linux::fd::{self, File, Stat};
 use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
-use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
+use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::HEADROOM;
 use net::stack::{ConnectError, ListenerHandle, OpenError, TcpHandle};
 use net::tcp::{FourTuple, State};
@@ -409,10 +409,10 @@ impl TcpSocket {
     }
 }
 
-fn v4(address: SocketAddr) -> Result<SocketAddrV4, Errno> {
+fn v4(address: &Address) -> Result<SocketAddrV4, Errno> {
     match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(_) => Err(EAFNOSUPPORT),
+        Address::Inet(SocketAddr::V4(address)) => Ok(*address),
+        _ => Err(EAFNOSUPPORT),
     }
 }
 
@@ -420,8 +420,8 @@ fn specified(address: Ipv4Addr) -> Option<Ipv4Addr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-fn remote(tuple: &FourTuple) -> SocketAddr {
-    SocketAddr::new(tuple.remote, tuple.remote_port.0)
+fn remote(tuple: &FourTuple) -> Address {
+    SocketAddr::new(tuple.remote, tuple.remote_port.0).into()
 }
 
 /// Whether both sides have ended a connection, of which the flow keeps what may still be on its way.
@@ -429,7 +429,7 @@ fn is_over(net: &Net, flow: TcpHandle) -> bool {
     net.stack.tcp(flow).is_none_or(|flow| matches!(flow.state(), State::TimeWait | State::Closed))
 }
 
-const UNBOUND: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+const UNBOUND: Address = Address::Inet(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
 
 impl File for TcpSocket {
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
@@ -440,7 +440,7 @@ impl File for TcpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, None, 0, nonblocking);
+        let result = self.send(from, Outgoing::default(), 0, nonblocking);
         if result == Err(EPIPE) {
             linux::signal::raise_broken_pipe();
         }
@@ -546,7 +546,7 @@ impl Socket for TcpSocket {
         AF_INET
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
+    fn bind(&self, address: &Address) -> Result<(), Errno> {
         let address = v4(address)?;
         let reuse = {
             let options = self.options.lock();
@@ -611,7 +611,7 @@ impl Socket for TcpSocket {
         .ok_or(ENETDOWN)?
     }
 
-    fn accept(&self, nonblocking: bool) -> Result<(Arc<dyn Socket>, SocketAddr), Errno> {
+    fn accept(&self, nonblocking: bool) -> Result<(Arc<dyn Socket>, Address), Errno> {
         let deadline = deadline(self.options.lock().common.receive_timeout);
         let accepted = self.readiness.block_on(events::IN, nonblocking, deadline, || {
             if !matches!(self.phase(), Phase::Listening { .. }) {
@@ -630,16 +630,16 @@ impl Socket for TcpSocket {
         Ok((accepted, peer))
     }
 
-    fn connect(&self, address: Option<SocketAddr>, nonblocking: bool) -> Result<(), Errno> {
-        let Some(to) = address else {
-            // AF_UNSPEC: what there is ends.
+    fn connect(&self, address: &Address, nonblocking: bool) -> Result<(), Errno> {
+        if *address == Address::Unspecified {
+            // What there is ends.
             pass::with(|net| self.disconnect(net)).ok_or(ENETDOWN)?;
             self.place.lock().outcome_due = false;
             self.error.store(0, Ordering::Release);
             self.readiness.notify(events::IN | events::OUT | events::ALWAYS | events::RDHUP);
             return Ok(());
-        };
-        let to = v4(to)?;
+        }
+        let to = v4(address)?;
         // The unspecified address is this host.
         let to = SocketAddrV4::new(specified(*to.ip()).unwrap_or(Ipv4Addr::LOCALHOST), to.port());
         if !to.ip().is_loopback() {
@@ -664,7 +664,7 @@ impl Socket for TcpSocket {
     fn send(
         &self,
         from: &mut UserBuffers,
-        to: Option<SocketAddr>,
+        outgoing: Outgoing,
         flags: u32,
         nonblocking: bool,
     ) -> Result<usize, Errno> {
@@ -672,7 +672,7 @@ impl Socket for TcpSocket {
         if flags & (flags::OOB | flags::FASTOPEN) != 0 {
             return Err(EOPNOTSUPP);
         }
-        if to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
+        if outgoing.to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
             return Err(EISCONN);
         }
         let deadline = deadline(self.options.lock().common.send_timeout);
@@ -725,7 +725,7 @@ impl Socket for TcpSocket {
                 break;
             }
         }
-        Ok(Received { len, from: None, truncated: false })
+        Ok(Received::stream(len))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -761,17 +761,19 @@ impl Socket for TcpSocket {
         Ok(())
     }
 
-    fn local_address(&self) -> Result<SocketAddr, Errno> {
+    fn local_address(&self) -> Result<Address, Errno> {
         let place = self.place.lock();
         Ok(match place.phase {
-            Phase::Idle | Phase::Listening { .. } => place.bound.map_or(UNBOUND, SocketAddr::V4),
+            Phase::Idle | Phase::Listening { .. } => {
+                place.bound.map_or(UNBOUND, |local| SocketAddr::V4(local).into())
+            }
             Phase::Connecting { tuple, .. } | Phase::Connected { tuple, .. } | Phase::Over { tuple } => {
-                SocketAddr::new(tuple.local, tuple.local_port.0)
+                SocketAddr::new(tuple.local, tuple.local_port.0).into()
             }
         })
     }
 
-    fn peer_address(&self) -> Result<SocketAddr, Errno> {
+    fn peer_address(&self) -> Result<Address, Errno> {
         match self.phase() {
             Phase::Connected { tuple, flow } if pass::look(|net| is_over(net, flow)) == Some(false) => {
                 Ok(remote(&tuple))

@@ -20,8 +20,17 @@ pub fn of_folder(folder: &Path) -> Result<Vec<u8>> {
             folder.display()
         );
     }
+    for name in MOUNTED {
+        let path = folder.join(name);
+        if path.symlink_metadata().is_ok_and(|data| data.is_file()) {
+            bail!("{} is a file, and images mount /{name} there; remedy: leave it out", path.display());
+        }
+    }
     packed(folder, &directory(folder, &Files::All)?)
 }
+
+/// Where an image mounts what every program finds.
+const MOUNTED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 
 /// Packs a package's folder so that it lies in the tree where it lies here, over what is in `root`; left out is what is not the
 /// package's own: what `left_out` names, folders that say that they are caches (`CACHEDIR.TAG`, as Cargo's target folders do), `.git`, and
@@ -156,6 +165,8 @@ mod tests {
         assert_eq!(tree.content(tree.lookup(0, b"link").unwrap()), b"etc/hosts");
         assert!(tree.lookup(etc, b"sub").is_some());
         assert_eq!(of_folder(root).unwrap(), octets, "the same folder is the same tree");
+        fs::write(root.join("tmp"), "").unwrap();
+        assert!(of_folder(root).unwrap_err().to_string().contains("images mount /tmp there"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{Access, PageInError, direct, frames, image};
 use crate::arch::current::paging::{Entry, LOW_END, PAGE_SIZE, PageTables, Protection, Sharing};
 use crate::arch::current::percpu;
 use crate::arch::current::tlb::{self, Gone};
+use crate::sched;
 
 /// Lowest address that mmap may use (`vm.mmap_min_addr` on Linux).
 const MMAP_MIN: u64 = 0x1_0000;
@@ -24,6 +25,8 @@ const COMMIT_RESERVE_DIVISOR: u64 = 16;
 /// Part of RAM that pages touched without a promise (stacks, `MAP_NORESERVE`) leave to the kernel, and its least frames.
 const FRAME_RESERVE_DIVISOR: u64 = 64;
 const FRAME_RESERVE_MIN: u64 = 8;
+/// Bytes whose pages are taken out of the address space at once, before others may run.
+const PIECE: u64 = 512 << 10;
 
 struct Space {
     tables: PageTables,
@@ -98,8 +101,6 @@ pub struct Map {
     pub no_replace: bool,
     /// Do not count against RAM until touched.
     pub no_reserve: bool,
-    /// Back every page now; of a file, that is the caller's to do.
-    pub populate: bool,
 }
 
 /// What the address space holds.
@@ -231,9 +232,15 @@ fn page_in_file(address: u64, access: Access, mut missing: Missing) -> Result<()
 }
 
 /// Takes pages of a file out of the address space, as they are no longer the file's; `copies`: also those that private mappings
-/// have made of them. The caller drops the pages afterwards. Looks at all areas.
+/// have made of them. The caller drops the pages afterwards. Looks at all areas. Where there are many pages, others run meanwhile.
 pub fn forget(file: usize, pages: Range<u64>, copies: bool) {
-    with(|space| space.forget(file, pages, copies));
+    // From here on no page is mapped that the file gave before.
+    with(|space| space.forgotten += 1);
+    let mut from = 0;
+    while let Some(next) = with(|space| space.forget_some(file, pages.clone(), copies, from)) {
+        from = next;
+        sched::breathe();
+    }
 }
 
 /// Maps memory (mmap(2)), anonymous or a file's; returns its address.
@@ -266,20 +273,30 @@ pub fn area_at_or_above(address: u64) -> Option<MappedArea> {
     })
 }
 
-/// Removes all mappings in a range (munmap(2)). A range without any is no error.
+/// Removes all mappings in a range (munmap(2)), from its start to its end; where there are many pages, others run meanwhile. A range
+/// without any is no error.
 ///
 /// # Errors
 /// [`MapError::Invalid`]; [`MapError::Denied`] for the image's pages; [`MapError::NoMemory`]: too many areas.
 pub fn unmap(address: u64, len: u64) -> Result<(), MapError> {
-    with(|space| {
-        let range = page_range(address, len)?;
-        if space.areas.overlapping(range.clone()).any(|(_, area)| area.backing == Backing::Image) {
-            return Err(MapError::Denied);
+    let mut range = page_range(address, len)?;
+    loop {
+        range.start = with(|space| {
+            if space.areas.overlapping(range.clone()).any(|(_, area)| area.backing == Backing::Image) {
+                return Err(MapError::Denied);
+            }
+            // Of the whole: what comes after the first piece needs no more room than it.
+            space.areas.reserve(range.clone(), 0)?;
+            let piece = space.piece(range.clone());
+            let end = piece.end;
+            space.clear(piece);
+            Ok(end)
+        })?;
+        if range.is_empty() {
+            return Ok(());
         }
-        space.areas.reserve(range.clone(), 0)?;
-        space.clear(range);
-        Ok(())
-    })
+        sched::breathe();
+    }
 }
 
 /// Changes what may be done with a range (mprotect(2)).
@@ -292,28 +309,34 @@ pub fn protect(address: u64, len: u64, protection: Protection) -> Result<(), Map
 }
 
 /// Gives the content of a range up: its pages read as zeroes again, or as the file has them (madvise(2), `MADV_DONTNEED`). The
-/// image's pages keep theirs.
+/// image's pages keep theirs. Where there are many pages, others run meanwhile.
 ///
 /// # Errors
 /// [`MapError::Invalid`]; [`MapError::NoMemory`] if the range has a gap (as on Linux, after the rest was done).
 pub fn discard(address: u64, len: u64) -> Result<(), MapError> {
-    with(|space| {
-        let range = match page_range(address, len) {
-            // Nothing is mapped behind the program's part.
-            Err(MapError::Invalid) if address.checked_add(len).is_some() => return Err(MapError::NoMemory),
-            range => range?,
-        };
-        let mut at = range.start;
-        while at < range.end {
-            let Some((start, area)) = space.areas.overlapping(at..range.end).next() else { break };
+    let range = match page_range(address, len) {
+        // Nothing is mapped behind the program's part.
+        Err(MapError::Invalid) if address.checked_add(len).is_some() => return Err(MapError::NoMemory),
+        range => range?,
+    };
+    let mut at = range.start;
+    while at < range.end {
+        at = with(|space| {
+            let Some((start, area)) = space.areas.overlapping(at..range.end).next() else { return range.end };
             let part = start.max(at)..area.end.min(range.end);
-            at = part.end;
-            if area.backing != Backing::Image {
-                space.drop_frames(part);
+            if area.backing == Backing::Image {
+                return part.end;
             }
+            let piece = space.piece(part);
+            let end = piece.end;
+            space.drop_frames(piece);
+            end
+        });
+        if at < range.end {
+            sched::breathe();
         }
-        if space.areas.covers(range) { Ok(()) } else { Err(MapError::NoMemory) }
-    })
+    }
+    if with(|space| space.areas.covers(range)) { Ok(()) } else { Err(MapError::NoMemory) }
 }
 
 /// Resizes or moves a mapping with its content (mremap(2)); returns where it is.
@@ -366,9 +389,20 @@ pub fn barrier_on_all_cpus() {
     with(|_| tlb::shoot_down(Gone::Pages));
 }
 
-/// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be.
+/// Moves the end of the heap (brk(2)) and returns where it is now: unmoved if it cannot be. A heap that becomes much smaller does so
+/// in pieces, and others run meanwhile.
 pub fn brk(end: u64) -> u64 {
-    with(|space| space.set_brk(end))
+    loop {
+        let (target, now) = with(|space| {
+            let above = space.brk.end.saturating_sub(PIECE);
+            let target = if (space.brk.start..above).contains(&end) { above } else { end };
+            (target, space.set_brk(target))
+        });
+        if target == end || now != target {
+            return now;
+        }
+        sched::breathe();
+    }
 }
 
 /// Where the heap is (brk(2)), in whole pages.
@@ -550,11 +584,27 @@ impl Space {
         Ok(None)
     }
 
-    fn forget(&mut self, file: usize, pages: Range<u64>, copies: bool) {
-        self.forgotten += 1;
+    /// The first part of a range, up to where so many of its pages are held as are taken out at once.
+    fn piece(&mut self, range: Range<u64>) -> Range<u64> {
+        if range.end - range.start <= PIECE {
+            return range;
+        }
+        match self.tables.next_held(range.clone()) {
+            Some((first, _)) => range.start..first.saturating_add(PIECE).min(range.end),
+            None => range,
+        }
+    }
+
+    /// Takes some of the pages of a file out, from an address on; returns from where on there may be more.
+    fn forget_some(&mut self, file: usize, pages: Range<u64>, copies: bool, from: u64) -> Option<u64> {
         let Self { tables, areas, resident, .. } = self;
-        let mut lost = false;
+        let (mut lost, mut left, mut more) = (false, PIECE, None);
         for range in areas.of_file(file, pages.clone()) {
+            let range = range.start.max(from)..range.end;
+            let Some((first, _)) = tables.next_held(range.clone()) else { continue };
+            let range = first..first.saturating_add(left).min(range.end);
+            left -= range.end - range.start;
+            let end = range.end;
             // SAFETY: the file's pages are the caller's, who drops them later; copies are only closed.
             lost |= unsafe {
                 if copies && tlb::has_others() {
@@ -563,16 +613,24 @@ impl Space {
                     tables.unmap(range, Entry::is_borrowed)
                 }
             };
+            if left == 0 {
+                more = Some(end);
+                break;
+            }
         }
         if lost && tlb::has_others() {
             tlb::shoot_down(Gone::Pages);
         }
         if copies {
             for range in areas.of_file(file, pages) {
-                // SAFETY: nobody has the pages any more, here or on other CPUs.
-                *resident -= unsafe { free_pages(tables, range) };
+                let range = range.start.max(from)..range.end.min(more.unwrap_or(range.end));
+                if !range.is_empty() {
+                    // SAFETY: nobody has the pages any more, here or on other CPUs.
+                    *resident -= unsafe { free_pages(tables, range) };
+                }
             }
         }
+        more
     }
 
     /// Whether the program may have so many frames more; looks for empty tables if they are short.
@@ -627,7 +685,6 @@ impl Space {
             }
         };
         self.areas.reserve(range.clone(), 1)?;
-        let is_anonymous = backing == Backing::Anonymous;
         let area = Area::new(range.end, request.protection, backing, request.no_reserve);
         let promised = if area.promised { len } else { 0 };
         let given_up = self.areas.committed(range.clone());
@@ -636,14 +693,6 @@ impl Space {
         self.clear(range.clone());
         self.committed += promised;
         self.areas.insert(range.start, area);
-        if request.populate && request.protection.read && is_anonymous {
-            for page in range.clone().step_by(PAGE_SIZE as usize) {
-                // A page that is not to be had now is looked for again at its first touch (mmap(2), MAP_POPULATE).
-                if self.page_in(page, Access::Read).is_err() {
-                    break;
-                }
-            }
-        }
         Ok(range.start)
     }
 

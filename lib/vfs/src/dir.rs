@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use crate::node::{Content, FileType, Node};
 use crate::super_block::entry_octets;
-use crate::{Error, NAME_MAX, PackedTree, PageSource, Result, SuperBlock};
+use crate::{Error, NAME_MAX, PATH_MAX, PackedTree, PageSource, Result, SuperBlock};
 
 /// Position of the first entry of the packed tree; before it are `.` and `..`.
 const FIRST_PACKED: u64 = 2;
@@ -30,8 +30,8 @@ pub struct Dir<S: PageSource> {
     pub(crate) parent: Weak<Node<S>>,
     /// Its name there.
     pub(crate) name: Box<[u8]>,
-    /// It was removed: nothing can be put into it.
-    pub(crate) dead: bool,
+    /// It was removed: nothing can be put into it. Where it was is still above it, and stays as long as it does.
+    pub(crate) removed_from: Option<Arc<Node<S>>>,
     /// The root of the file system that covers it.
     pub(crate) mounted: Option<Arc<Node<S>>>,
 }
@@ -92,7 +92,12 @@ impl<S: PageSource> Dir<S> {
         packed: Option<(PackedTree<'static>, u32)>,
     ) -> Self {
         let packed = packed.map(|(tree, number)| Packed { tree, number, touched: Vec::new(), gone: 0 });
-        Self { own: BTreeMap::new(), charged: 0, packed, parent, name, dead: false, mounted: None }
+        Self { own: BTreeMap::new(), charged: 0, packed, parent, name, removed_from: None, mounted: None }
+    }
+
+    /// Whether it was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed_from.is_some()
     }
 
     /// Octets that were charged for entries.
@@ -263,7 +268,7 @@ impl<S: PageSource> Node<S> {
         match &self.content {
             Content::Directory(dir) => {
                 let dir = dir.lock();
-                if dir.dead {
+                if dir.is_removed() {
                     return Err(Error::NotFound);
                 }
                 dir.entries(self, position, take);
@@ -333,14 +338,6 @@ impl<S: PageSource> Node<S> {
         at
     }
 
-    /// Whether it is a directory that was removed from one that is gone, too.
-    pub(crate) fn is_orphan(&self) -> bool {
-        matches!(&self.content, Content::Directory(dir) if {
-            let dir = dir.lock();
-            dir.dead && dir.parent.strong_count() == 0
-        })
-    }
-
     /// Whether something is mounted on it.
     pub(crate) fn is_covered(&self) -> bool {
         matches!(&self.content, Content::Directory(dir) if dir.lock().mounted.is_some())
@@ -362,16 +359,20 @@ impl<S: PageSource> Node<S> {
         Ok(())
     }
 
-    /// The path of a directory, as getcwd(2) tells it. `None`: it was removed, or it is not below `root`.
-    pub fn directory_path(self: &Arc<Self>, root: &Arc<Self>) -> Option<Vec<u8>> {
+    /// The path of a directory, as getcwd(2) tells it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]: it was removed, or it is not below `root`; [`Error::NameTooLong`]: it is not shorter than [`PATH_MAX`].
+    pub fn directory_path(self: &Arc<Self>, root: &Arc<Self>) -> Result<Vec<u8>> {
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut at = self.clone();
+        let mut len = 0;
         while !Arc::ptr_eq(&at, root) {
             let name: Vec<u8> = match &at.content {
                 Content::Directory(dir) => {
                     let dir = dir.lock();
-                    if dir.dead {
-                        return None;
+                    if dir.is_removed() {
+                        return Err(Error::NotFound);
                     }
                     dir.name.to_vec()
                 }
@@ -379,7 +380,7 @@ impl<S: PageSource> Node<S> {
                     // Found among its parent's entries: there are few.
                     dir.parent().and_then(|parent| name_of(&parent, at.ino())).unwrap_or_default()
                 }
-                _ => return None,
+                _ => return Err(Error::NotFound),
             };
             let covered = at.block.mounted_on.lock().as_ref().and_then(Weak::upgrade);
             let is_root = match &at.content {
@@ -390,22 +391,27 @@ impl<S: PageSource> Node<S> {
             match (is_root, covered) {
                 // Its name is that of the directory it covers.
                 (true, Some(covered)) => at = covered,
-                (true, None) => return None,
+                (true, None) => return Err(Error::NotFound),
                 (false, _) => {
+                    len += 1 + name.len();
+                    // The rest of a path that is too long is not looked at: it may be as long as memory is large.
+                    if len >= PATH_MAX {
+                        return Err(Error::NameTooLong);
+                    }
                     names.push(name);
                     at = at.parent();
                 }
             }
         }
         if names.is_empty() {
-            return Some(b"/".to_vec());
+            return Ok(b"/".to_vec());
         }
-        let mut path = Vec::new();
+        let mut path = Vec::with_capacity(len);
         for name in names.iter().rev() {
             path.push(b'/');
             path.extend_from_slice(name);
         }
-        Some(path)
+        Ok(path)
     }
 }
 

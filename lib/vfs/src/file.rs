@@ -4,19 +4,26 @@
 //! reference and copies without any lock: a page that is truncated away in the meantime is still a page.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 use crate::node::{Content, Node, Time};
+use crate::page::BREATH;
 use crate::{Error, PAGE_SIZE, Page, PageSource, Result, SuperBlock};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Most octets of a file: what an offset can tell (`MAX_LFS_FILESIZE`).
 const SIZE_MAX: u64 = i64::MAX as u64;
 
+/// Pages by their number in a file.
+type Pages<P> = BTreeMap<u64, P>;
+
 /// The octets of a file.
 pub struct FileContent<S: PageSource> {
     size: u64,
-    pages: BTreeMap<u64, S::Page>,
+    pages: Pages<S::Page>,
+    /// How many of them are in the place of the packed tree's.
+    over_packed: u64,
     /// What the packed tree has of it: from the start, up to where it was truncated.
     packed: &'static [u8],
     /// It was truncated before the end of that: behind it, in the tree, there is more than zeroes.
@@ -82,6 +89,7 @@ impl<S: PageSource> FileContent<S> {
         Self {
             size: packed.len() as u64,
             pages: BTreeMap::new(),
+            over_packed: 0,
             packed,
             packed_is_cut: false,
             mapped: false,
@@ -95,6 +103,15 @@ impl<S: PageSource> FileContent<S> {
     /// Pages of its own.
     pub(crate) fn page_count(&self) -> u64 {
         self.pages.len() as u64
+    }
+
+    /// Pages of its own and of the packed tree: no hole is there.
+    pub(crate) fn stored_pages(&self) -> u64 {
+        self.page_count() - self.over_packed + self.packed_pages()
+    }
+
+    fn packed_pages(&self) -> u64 {
+        (self.packed.len() as u64).div_ceil(PAGE)
     }
 
     fn page(&self, index: u64) -> PageRef<S::Page> {
@@ -119,15 +136,17 @@ impl<S: PageSource> FileContent<S> {
         let page = block.take_page()?;
         page.write(0, packed);
         self.pages.insert(index, page.clone());
+        self.over_packed += u64::from(!packed.is_empty());
         Ok(PageMut { page, replaced: self.mapped && !packed.is_empty() })
     }
 
     /// Cuts off what is behind `size`; returns what has to be dropped without the lock.
-    fn truncate(&mut self, size: u64) -> BTreeMap<u64, S::Page> {
+    fn truncate(&mut self, size: u64) -> Pages<S::Page> {
+        let gone = self.pages.split_off(&size.div_ceil(PAGE));
+        self.over_packed -= gone.range(..self.packed_pages()).count() as u64;
         let kept = self.packed.len().min(size.min(usize::MAX as u64) as usize);
         self.packed_is_cut |= kept < self.packed.len();
         self.packed = &self.packed[..kept];
-        let gone = self.pages.split_off(&size.div_ceil(PAGE));
         let rest = (size % PAGE) as usize;
         if rest != 0
             && let Some(page) = self.pages.get(&(size / PAGE))
@@ -139,7 +158,7 @@ impl<S: PageSource> FileContent<S> {
 
     /// The first page from `index` on that has data or has none; up to `end`.
     fn find(&self, what: Seek, index: u64, end: u64) -> u64 {
-        let packed_end = (self.packed.len() as u64).div_ceil(PAGE);
+        let packed_end = self.packed_pages();
         match what {
             Seek::Data if index < packed_end && !self.pages.contains_key(&index) => index,
             Seek::Data => self.pages.range(index..).next().map_or(end, |(at, _)| *at).min(end),
@@ -192,7 +211,7 @@ impl<S: PageSource> Node<S> {
     /// [`Error::IsADirectory`], [`Error::Invalid`]: no file; [`Error::NoSpace`]; [`Error::TooLarge`].
     pub fn write_page(&self, index: u64) -> Result<S::Page> {
         let file = self.file()?;
-        if index >= SIZE_MAX / PAGE {
+        if index > SIZE_MAX / PAGE {
             return Err(Error::TooLarge);
         }
         let made = file.lock().page_mut(&self.block, index)?;
@@ -305,9 +324,33 @@ impl<S: PageSource> Node<S> {
         // From the page with the new end on: it may be the packed tree's, which has the old octets behind that.
         self.unmap(mapped, size / PAGE..size.div_ceil(PAGE), false);
         self.unmap(mapped, size.div_ceil(PAGE)..u64::MAX, true);
-        self.block.return_pages(gone.len());
+        self.drop_pages(gone);
         self.modified(now);
         Ok(())
+    }
+
+    /// Gives back pages that are no longer the file's. Holds no lock.
+    fn drop_pages(&self, gone: Pages<S::Page>) {
+        let mut gone = gone.into_iter();
+        loop {
+            let count = gone.by_ref().take(BREATH).count();
+            self.block.return_pages(count);
+            if count < BREATH {
+                break;
+            }
+            self.block.source.breathe();
+        }
+    }
+
+    /// Drops a reference to a node, for a caller that holds no lock: a file that goes with it may have many pages, and others run
+    /// meanwhile.
+    pub fn release(self: Arc<Self>) {
+        if let Some(node) = Arc::into_inner(self)
+            && let Content::File(file) = &node.content
+        {
+            let pages = core::mem::take(&mut file.lock().pages);
+            node.drop_pages(pages);
+        }
     }
 
     /// fallocate(2): there will be space for these octets. `keep_size`: the file does not become longer.
@@ -325,20 +368,26 @@ impl<S: PageSource> Node<S> {
             return Err(Error::NoSpace);
         }
         // All are taken before the first is the file's: so a failure has nothing to take out of it, where others may have written.
-        let mut new = BTreeMap::new();
+        let mut new = Pages::new();
         for index in offset / PAGE..end.div_ceil(PAGE) {
+            if index.is_multiple_of(BREATH as u64) {
+                self.block.source.breathe();
+            }
             if !matches!(file.lock().page(index), PageRef::Hole) {
                 continue;
             }
             match self.block.take_page() {
                 Ok(page) => new.insert(index, page),
                 Err(error) => {
-                    self.block.return_pages(new.len());
+                    self.drop_pages(new);
                     return Err(error);
                 }
             };
         }
-        while let Some((index, page)) = new.pop_first() {
+        for (index, page) in new {
+            if index.is_multiple_of(BREATH as u64) {
+                self.block.source.breathe();
+            }
             let unused = {
                 let mut file = file.lock();
                 let hole = matches!(file.page(index), PageRef::Hole);
@@ -361,29 +410,47 @@ impl<S: PageSource> Node<S> {
     /// [`Error::IsADirectory`], [`Error::Invalid`]: no file; [`Error::NoSpace`]: a page of the packed tree had to be copied;
     /// [`Error::ReadOnly`].
     pub fn punch_hole(&self, offset: u64, len: u64, now: Time) -> Result<()> {
-        let file = self.file()?;
+        self.file()?;
         self.block.check_writable()?;
-        let mut gone = alloc::vec::Vec::new();
-        let mut failed = Ok(());
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        let mut punched = Ok(());
+        while at < end && punched.is_ok() {
+            let (next, result) = self.punch_some(at, end)?;
+            (at, punched) = (next, result);
+            self.block.source.breathe();
+        }
+        self.modified(now);
+        punched
+    }
+
+    /// Punches a hole from `at` on, up to `end` at most; returns how far it came.
+    fn punch_some(&self, from: u64, end: u64) -> Result<(u64, Result<()>)> {
+        let mut gone = Pages::new();
+        let mut punched = Ok(());
+        let mut at = from;
         let mapped = {
-            let mut file = file.lock();
+            let mut file = self.file()?.lock();
             let stored =
                 file.size.max(file.pages.last_key_value().map_or(0, |(index, _)| (index + 1) * PAGE));
-            let end = offset.saturating_add(len).min(stored);
-            let packed_end = (file.packed.len() as u64).div_ceil(PAGE);
-            let mut at = offset;
-            while at < end {
+            let packed_end = file.packed_pages();
+            for _ in 0..BREATH {
+                if at >= end.min(stored) {
+                    at = end;
+                    break;
+                }
                 let index = at / PAGE;
-                let stop = end.min((index + 1) * PAGE);
+                let stop = end.min(stored).min((index + 1) * PAGE);
                 let whole = at.is_multiple_of(PAGE) && stop.is_multiple_of(PAGE);
                 match file.page(index) {
                     PageRef::Hole => {}
-                    _ if whole && index >= packed_end => gone.extend(file.pages.remove(&index)),
+                    _ if whole && index >= packed_end => {
+                        gone.extend(file.pages.remove(&index).map(|page| (index, page)));
+                    }
                     // What is the packed tree's would show through.
                     _ => match file.page_mut(&self.block, index) {
                         Ok(made) => made.page.zero((at % PAGE) as usize..(stop - index * PAGE) as usize),
                         Err(error) => {
-                            failed = Err(error);
+                            punched = Err(error);
                             break;
                         }
                     },
@@ -397,10 +464,9 @@ impl<S: PageSource> Node<S> {
             }
             file.mapped
         };
-        self.unmap(mapped, offset / PAGE..offset.saturating_add(len).div_ceil(PAGE), false);
-        self.block.return_pages(gone.len());
-        self.modified(now);
-        failed
+        self.unmap(mapped, from / PAGE..at.min(end).div_ceil(PAGE), false);
+        self.drop_pages(gone);
+        Ok((at, punched))
     }
 
     /// Where data, or a hole, is next: lseek(2). Behind the last data there is a hole.

@@ -199,12 +199,15 @@ pub fn unlink<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     };
     // Dropped after the lock: a file's pages go with it.
     let node;
-    let _tree = directory.block.tree.lock();
-    node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
-    check(&node)?;
-    dir.lock().remove(&directory.block, &at.name);
-    node.remove_link(now);
-    directory.modified(now);
+    {
+        let _tree = directory.block.tree.lock();
+        node = dir.lock().lookup(directory, &at.name)?.ok_or(Error::NotFound)?;
+        check(&node)?;
+        dir.lock().remove(&directory.block, &at.name);
+        node.remove_link(now);
+        directory.modified(now);
+    }
+    node.release();
     Ok(())
 }
 
@@ -235,7 +238,7 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
     if node.is_covered() {
         return Err(Error::Busy);
     }
-    bury(&node)?;
+    bury(&node, directory)?;
     dir.lock().remove(&directory.block, &at.name);
     node.add_links(-2, now);
     directory.add_links(-1, now);
@@ -250,6 +253,19 @@ pub fn rmdir<S: PageSource>(at: &Parent<S>, now: Time) -> Result<()> {
 /// [`Error::CrossesFileSystems`], [`Error::Busy`], [`Error::NotFound`], [`Error::Exists`], [`Error::NotADirectory`],
 /// [`Error::IsADirectory`], [`Error::NotEmpty`], [`Error::ReadOnly`], [`Error::NoSpace`].
 pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: Time) -> Result<()> {
+    if let Some(replaced) = rename_in_tree(from, to, flags, now)? {
+        replaced.release();
+    }
+    Ok(())
+}
+
+/// As [`rename`]; returns the node that was replaced.
+fn rename_in_tree<S: PageSource>(
+    from: &Parent<S>,
+    to: &Parent<S>,
+    flags: u32,
+    now: Time,
+) -> Result<Option<Arc<Node<S>>>> {
     check_flags(flags)?;
     let (old_dir, new_dir) = (from.directory(), to.directory());
     let block = old_dir.block();
@@ -264,7 +280,7 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
     block.check_writable()?;
     let (old_entries, new_entries) = (entries(old_dir)?, entries(new_dir)?);
-    // Dropped after the lock: a file's pages go with it.
+    // Dropped after the lock.
     let (old, new);
     let _tree = block.tree.lock();
     old = old_entries.lock().lookup(old_dir, &from.name)?.ok_or(Error::NotFound)?;
@@ -290,9 +306,9 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
         return Err(if exchange { Error::Invalid } else { Error::NotEmpty });
     }
     if new.as_ref().is_some_and(|new| Arc::ptr_eq(new, &old)) {
-        return Ok(());
+        return Ok(None);
     }
-    if new_entries.lock().dead {
+    if new_entries.lock().is_removed() {
         return Err(Error::NotFound);
     }
     if let Some(new) = &new
@@ -315,14 +331,19 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
         && !exchange
         && new.is_directory()
     {
-        bury(new)?;
+        bury(new, new_dir)?;
     }
 
     let replacement = if exchange { new.clone() } else { whiteout };
-    swap(from, to, &old, replacement)?;
+    let was_there = if exchange { None } else { new.as_ref() };
+    if let Err(error) = swap(from, to, &old, replacement) {
+        if let Some(still_there) = was_there {
+            unbury(still_there);
+        }
+        return Err(error);
+    }
 
     let moved_links = |node: &Arc<Node<S>>| i32::from(node.is_directory());
-    let was_there = if exchange { None } else { new.as_ref() };
     if let Some(gone) = was_there {
         match gone.is_directory() {
             true => gone.add_links(-2, now),
@@ -339,7 +360,7 @@ pub fn rename<S: PageSource>(from: &Parent<S>, to: &Parent<S>, flags: u32, now: 
     }
     old_dir.modified(now);
     new_dir.modified(now);
-    Ok(())
+    Ok(was_there.cloned())
 }
 
 /// The flags of renameat2(2), before anything is looked up.
@@ -432,14 +453,21 @@ fn is_in<S: PageSource>(directory: &Arc<Node<S>>, ancestor: &Arc<Node<S>>) -> bo
     false
 }
 
-/// Makes a directory one that is removed, if it is empty.
-fn bury<S: PageSource>(node: &Node<S>) -> Result<()> {
+/// Makes a directory one that is removed from `parent`, if it is empty.
+fn bury<S: PageSource>(node: &Node<S>, parent: &Arc<Node<S>>) -> Result<()> {
     let mut dir = entries(node)?.lock();
     if dir.len() != 0 {
         return Err(Error::NotEmpty);
     }
-    dir.dead = true;
+    dir.removed_from = Some(parent.clone());
     Ok(())
+}
+
+/// Takes [`bury`] back.
+fn unbury<S: PageSource>(node: &Node<S>) {
+    if let Content::Directory(dir) = &node.content {
+        dir.lock().removed_from = None;
+    }
 }
 
 /// The last part of a path as a new name.
@@ -456,7 +484,7 @@ fn check_new<S: PageSource>(at: &Parent<S>, is_directory: bool) -> Result<()> {
 
 fn check_free<S: PageSource>(directory: &Arc<Node<S>>, dir: &SpinLock<Dir<S>>, name: &[u8]) -> Result<()> {
     let mut dir = dir.lock();
-    if dir.dead {
+    if dir.is_removed() {
         return Err(Error::NotFound);
     }
     if dir.lookup(directory, name)?.is_some() { Err(Error::Exists) } else { Ok(()) }

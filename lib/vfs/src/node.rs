@@ -280,7 +280,7 @@ impl<S: PageSource> Node<S> {
         let (size, blocks) = match &self.content {
             Content::File(file) => {
                 let file = file.lock();
-                (file.size(), file.page_count() * (PAGE_SIZE as u64 / 512))
+                (file.size(), file.stored_pages() * (PAGE_SIZE as u64 / 512))
             }
             // As tmpfs has it: 20 octets for each entry, `.` and `..` too.
             Content::Directory(dir) => ((dir.lock().len() + 2) * 20, 0),
@@ -425,7 +425,17 @@ impl<S: PageSource> Drop for Node<S> {
     fn drop(&mut self) {
         match &self.content {
             Content::File(file) => self.block.return_pages(file.lock().page_count() as usize),
-            Content::Directory(dir) => self.block.return_entries(dir.lock().charged()),
+            Content::Directory(dir) => {
+                self.block.return_entries(dir.lock().charged());
+                // One after the other, not each from within the one below it: there may be thousands.
+                let mut above = dir.lock().removed_from.take();
+                while let Some(node) = above.and_then(Arc::into_inner) {
+                    above = match &node.content {
+                        Content::Directory(dir) => dir.lock().removed_from.take(),
+                        _ => None,
+                    };
+                }
+            }
             _ => {}
         }
         if self.counted {

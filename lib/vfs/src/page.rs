@@ -7,6 +7,9 @@ use crate::Node;
 /// Bytes of a page.
 pub const PAGE_SIZE: usize = 4096;
 
+/// Pages, or parts of a path, after which others may run ([`PageSource::breathe`]).
+pub(crate) const BREATH: usize = 64;
+
 /// A page of a file. Clones are references to the same page; the memory is free again when the last one goes.
 ///
 /// Several CPUs may read and write a page at once, and a program that has mapped it too: what is read then is some mixture.
@@ -37,4 +40,7 @@ pub trait PageSource: Send + Sync + 'static {
     fn unmap(&self, file: &Node<Self>, pages: Range<u64>, truncated: bool)
     where
         Self: Sized;
+
+    /// Long work is at a place where it holds no lock: others may run.
+    fn breathe(&self);
 }

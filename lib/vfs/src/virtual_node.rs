@@ -54,7 +54,7 @@ pub trait VirtualDir<S: PageSource>: Send + Sync {
     }
 }
 
-/// A symbolic link that leads to a node: that of an open file, for instance.
+/// A symbolic link whose target is told when it is asked for: the node of an open file, for instance.
 pub trait MagicLink<S: PageSource>: Send + Sync {
     /// What readlink(2) tells.
     ///
@@ -71,8 +71,8 @@ pub trait MagicLink<S: PageSource>: Send + Sync {
 
 /// Where a [`MagicLink`] leads.
 pub enum Jump<S: PageSource> {
-    /// To a node.
+    /// To a node, whatever its path may be (a magic link of openat2(2)).
     Node(Arc<Node<S>>),
-    /// To a path.
+    /// Along a path, as an ordinary symbolic link does.
     Path(Vec<u8>),
 }

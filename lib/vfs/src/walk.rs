@@ -2,8 +2,10 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::node::{Content, Node};
+use crate::page::BREATH;
 use crate::virtual_node::Jump;
 use crate::{Error, NAME_MAX, PATH_MAX, PageSource, Result};
 
@@ -66,6 +68,8 @@ struct Walk<S: PageSource> {
     path: Vec<u8>,
     next: usize,
     links: u32,
+    /// Parts of paths that were walked.
+    steps: usize,
 }
 
 /// The node that a path leads to.
@@ -93,7 +97,7 @@ pub fn parent<S: PageSource>(start: &Start<S>, path: &[u8]) -> Result<Parent<S>>
     let at = start.at.clone();
     let root = if start.resolve.in_root { at.clone() } else { start.root.clone() };
     let start = Start { root, at: at.clone(), resolve: start.resolve };
-    let mut walk = Walk { start, at, path: path.to_vec(), next: 0, links: 0 };
+    let mut walk = Walk { start, at, path: path.to_vec(), next: 0, links: 0, steps: 0 };
     walk.enter_path()?;
     walk.up_to_last()
 }
@@ -171,15 +175,20 @@ impl<S: PageSource> Walk<S> {
 
     fn up_to_last(mut self) -> Result<Parent<S>> {
         loop {
+            // Forty links of 4095 octets each are a long way.
+            self.steps += 1;
+            if self.steps.is_multiple_of(BREATH) {
+                self.at.block().source.breathe();
+            }
             self.skip_slashes();
             let from = self.next;
             while self.path.get(self.next).is_some_and(|octet| *octet != b'/') {
                 self.next += 1;
             }
-            let name = self.path[from..self.next].to_vec();
-            let behind = self.next;
+            let part = from..self.next;
             self.skip_slashes();
-            let kind = match &name[..] {
+            let name = &self.path[part.clone()];
+            let kind = match name {
                 b"" => LastKind::Root,
                 b"." => LastKind::Dot,
                 b".." => LastKind::DotDot,
@@ -192,13 +201,13 @@ impl<S: PageSource> Walk<S> {
                 return Err(Error::NameTooLong);
             }
             if self.next == self.path.len() {
-                let trailing_slash = behind < self.next;
-                return Ok(Parent { walk: self, kind, name, trailing_slash });
+                let trailing_slash = part.end < self.next;
+                return Ok(Parent { name: name.to_vec(), walk: self, kind, trailing_slash });
             }
             match kind {
                 LastKind::Root | LastKind::Dot => {}
                 LastKind::DotDot => self.at = self.above()?,
-                LastKind::Name => self.step(&name)?,
+                LastKind::Name => self.step(part)?,
             }
         }
     }
@@ -210,8 +219,8 @@ impl<S: PageSource> Walk<S> {
     }
 
     /// Into a directory on the way.
-    fn step(&mut self, name: &[u8]) -> Result<()> {
-        let node = self.at.lookup(name)?.ok_or(Error::NotFound)?;
+    fn step(&mut self, part: Range<usize>) -> Result<()> {
+        let node = self.at.lookup(&self.path[part])?.ok_or(Error::NotFound)?;
         if self.is_link(&node) {
             let mut rest = Vec::with_capacity(self.path.len() - self.next + 1);
             rest.push(b'/');
@@ -232,20 +241,26 @@ impl<S: PageSource> Walk<S> {
     /// Goes through a symbolic link: its target with `rest` behind it is what is walked next, or, of a magic link, the node is
     /// known, and the path stays.
     fn follow(&mut self, link: &Arc<Node<S>>, rest: Vec<u8>) -> Result<Option<Arc<Node<S>>>> {
+        let resolve = self.start.resolve;
         self.links += 1;
-        if self.links > LINKS_MAX || self.start.resolve.no_symlinks {
+        if self.links > LINKS_MAX || resolve.no_symlinks {
             return Err(Error::TooManyLinks);
         }
         let mut path = match link.content() {
             Content::MagicLink(magic) => {
-                if self.start.resolve.no_magic_links {
-                    return Err(Error::TooManyLinks);
-                }
                 match magic.follow()? {
-                    Jump::Node(_) if self.start.resolve.beneath || self.start.resolve.in_root => {
+                    Jump::Node(_) if resolve.no_magic_links => return Err(Error::TooManyLinks),
+                    Jump::Node(_) if resolve.beneath || resolve.in_root => {
                         return Err(Error::CrossesFileSystems);
                     }
-                    Jump::Node(node) => return Ok(Some(node)),
+                    // The caller's objects are in no file system of the tree.
+                    Jump::Node(node) if resolve.no_xdev && matches!(node.content(), Content::Object(_)) => {
+                        return Err(Error::CrossesFileSystems);
+                    }
+                    Jump::Node(node) => {
+                        self.check_border(&node)?;
+                        return Ok(Some(node));
+                    }
                     Jump::Path(path) => path,
                 }
             }
@@ -265,9 +280,6 @@ impl<S: PageSource> Walk<S> {
         }
         if Arc::ptr_eq(&self.at, &self.start.root) {
             return Ok(self.at.clone());
-        }
-        if self.at.is_orphan() {
-            return Err(Error::NotFound);
         }
         let parent = self.at.parent();
         self.check_border(&parent)?;

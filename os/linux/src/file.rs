@@ -55,8 +55,16 @@ pub fn readv(fd: i32, iov: u64, count: i32) -> Result {
 
 /// close(2).
 pub fn close(fd: i32) -> Result {
-    fd::remove(fd)?;
+    closed(fd::remove(fd)?);
     Ok(0)
+}
+
+/// What follows when a number stands for a description no longer.
+fn closed(description: Arc<Description>) {
+    match files::operations() {
+        Some(files) => (files.closed)(description),
+        None => drop(description),
+    }
 }
 
 /// lseek(2).
@@ -104,7 +112,12 @@ fn replace(
 ) -> core::result::Result<(), Errno> {
     match fd::replace(new, description, close_on_exec) {
         Err(EMFILE) => Err(EBADF),
-        result => result.map(drop),
+        result => {
+            if let Some(before) = result? {
+                closed(before);
+            }
+            Ok(())
+        }
     }
 }
 

@@ -56,8 +56,10 @@ pub const AT_NO_AUTOMOUNT: i32 = 0x800;
 pub struct Operations {
     /// The locks of fcntl(2). `None`: it is another operation.
     pub fcntl: fn(&Arc<Description>, i32, u64) -> Option<Result>,
+    /// A descriptor was closed; what it stood for is given up.
+    pub closed: fn(Arc<Description>),
     /// The last descriptor of a description is gone.
-    pub forget: fn(*const Description),
+    pub forget: fn(&Description),
     /// mmap(2) of what is behind a descriptor: offset, request, and whether it is shared.
     pub map: fn(&Description, u64, Map, bool) -> Result,
     /// madvise(2), `MADV_REMOVE`: offset and octets.
@@ -83,12 +85,23 @@ static VIEW: Once<View> = Once::new();
 pub(crate) fn set_root(root: Arc<Node>) {
     let _ = OPERATIONS.set(Operations {
         fcntl: lock::fcntl,
+        closed,
         forget: lock::forget,
         map: mapping::map,
         punch_hole: mapping::punch_hole,
     });
     let working_directory = SpinLock::new(root.clone());
     let _ = VIEW.set(View { root, working_directory, umask: AtomicU32::new(0o022) });
+}
+
+fn closed(description: Arc<Description>) {
+    lock::closed(&description);
+    // Held a little longer: where this was the last reference to a file, its pages go with pauses.
+    let node = description.file().node().cloned();
+    drop(description);
+    if let Some(node) = node {
+        node.release();
+    }
 }
 
 fn view() -> &'static View {

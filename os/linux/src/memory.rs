@@ -50,14 +50,33 @@ pub fn mmap(addr: u64, length: u64, prot: i32, flags: i32, fd: i32, offset: u64)
         no_replace: flags & FIXED_NOREPLACE != 0,
         // A thread's stack is large and mostly untouched; Linux' own stacks are not counted either.
         no_reserve: flags & (NORESERVE | STACK) != 0,
-        populate: flags & POPULATE != 0,
     };
-    match file {
+    let address = match file {
         Some(file) => {
             let files = files::operations().ok_or(ENODEV)?;
-            (files.map)(&file, offset, request, flags & TYPE != PRIVATE)
+            (files.map)(&file, offset, request, flags & TYPE != PRIVATE)?
         }
-        None => Ok(mm::map(request, None)?),
+        None => mm::map(request, None)?,
+    };
+    if flags & POPULATE != 0 {
+        populate_new(address, request);
+    }
+    Ok(address)
+}
+
+/// Backs the pages of a mapping that was just made. One that is not to be had is looked for again at its first touch
+/// (mmap(2), `MAP_POPULATE`).
+fn populate_new(address: u64, request: Map) {
+    let access = match request.protection {
+        protection if protection.write => Access::Write,
+        protection if protection.read => Access::Read,
+        _ => return,
+    };
+    let end = address.saturating_add(request.len);
+    for page in (address..end).step_by(PAGE_SIZE as usize) {
+        if mm::page_in(page, access).is_err() || sched::breathe() {
+            break;
+        }
     }
 }
 

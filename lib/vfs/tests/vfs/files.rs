@@ -1,7 +1,7 @@
 //! [`Files`]: calls on paths, with Linux' numbers as errors; the memory is the host's.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vfs::walk::{self, Resolve, Start};
@@ -28,10 +28,13 @@ impl Page for HostPage {
     }
 }
 
-/// The host's memory, how much of it was promised, and which pages of files were unmapped.
+/// The host's memory, how much of it was promised, which pages of files were unmapped, and how often others could run.
 #[derive(Clone, Default)]
 pub struct Host {
     pub charged: Arc<AtomicI64>,
+    pub breaths: Arc<AtomicU64>,
+    /// Nothing more is promised.
+    pub is_short: Arc<AtomicBool>,
     pub unmapped: Arc<Mutex<Vec<Unmapped>>>,
 }
 
@@ -46,6 +49,9 @@ impl PageSource for Host {
     }
 
     fn charge(&self, octets: usize) -> bool {
+        if self.is_short.load(Ordering::Relaxed) {
+            return false;
+        }
         self.charged.fetch_add(octets as i64, Ordering::Relaxed);
         true
     }
@@ -56,6 +62,10 @@ impl PageSource for Host {
 
     fn unmap(&self, _file: &Node, pages: Range<u64>, truncated: bool) {
         self.unmapped.lock().unwrap().push((pages, truncated));
+    }
+
+    fn breathe(&self) {
+        self.breaths.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,8 +1,10 @@
 //! tmpfs over the packed tree.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use vfs::{Limits, PackedTree};
 
-use super::files::{Files, Host, file_system};
+use super::files::{Files, GENEROUS, Host, file_system};
 use super::packed::some_tree;
 
 fn over() -> Files {
@@ -17,7 +19,8 @@ fn what_is_read_takes_no_page() {
     assert_eq!(files.names("sub"), ["a", "b", "c"]);
     assert_eq!(files.read("link").unwrap(), "a".repeat(5_000).as_bytes());
     let stat = files.stat("sub/b").unwrap();
-    assert_eq!((stat.size, stat.blocks, stat.mode, stat.mtime.sec), (5_000, 0, 0o100_644, 77));
+    assert_eq!((stat.size, stat.blocks, stat.mode, stat.mtime.sec), (5_000, 16, 0o100_644, 77));
+    assert_eq!(files.root.block().stat().pages_free, GENEROUS.pages);
     assert_eq!(files.stat("/").unwrap().nlink, 4);
     assert_eq!(files.stat("sub/b").unwrap().ino, stat.ino);
 }
@@ -30,7 +33,7 @@ fn a_page_that_is_written_is_copied_first() {
     let octets = files.read("sub/b").unwrap();
     assert_eq!(octets.len(), 5_000);
     assert_eq!(&octets[4_498..4_505], b"bbnewbb");
-    assert_eq!((node.stat().blocks, node.ino()), (8, files.stat("sub/b").unwrap().ino));
+    assert_eq!((node.stat().blocks, node.ino()), (16, files.stat("sub/b").unwrap().ino));
     files.write_at(&node, 6_000, b"end").unwrap();
     let octets = files.read("sub/b").unwrap();
     assert!(octets[5_000..6_000].iter().all(|octet| *octet == 0) && octets.ends_with(b"end"));
@@ -76,6 +79,38 @@ fn directories_of_the_tree_can_be_renamed() {
     assert_eq!(files.names("empty"), ["a", "b", "c"]);
     assert_eq!(files.node("empty").unwrap().directory_path(&files.root).unwrap(), b"/empty");
     assert_eq!(files.stat("/").unwrap().nlink, 3);
+}
+
+#[test]
+fn a_directory_that_was_not_replaced_is_not_removed() {
+    const ENOSPC: u16 = 28;
+    let octets = Box::leak(some_tree().into_boxed_slice());
+    let host = Host::default();
+    let files = Files::on(file_system(Some(PackedTree::new(octets).unwrap()), GENEROUS, host.clone()));
+    files.mkdir("new").unwrap();
+    files.stat("empty").unwrap();
+    // The name takes an entry of the directory's own, for which there is no memory.
+    host.is_short.store(true, Relaxed);
+    assert_eq!(files.rename("new", "empty", 0), Err(ENOSPC));
+    host.is_short.store(false, Relaxed);
+    assert_eq!(files.mkdir("empty/inner"), Ok(()));
+}
+
+#[test]
+fn space_is_told_of_files_of_the_tree_too() {
+    let files = over();
+    let blocks = |path: &str| files.stat(path).unwrap().blocks;
+    assert_eq!((blocks("sub/a"), blocks("sub")), (16, 0));
+    let node = files.node("sub/a").unwrap();
+    files.write_at(&node, 100, b"in the first page").unwrap();
+    files.write_at(&node, 40_960, b"behind").unwrap();
+    assert_eq!(blocks("sub/a"), 24);
+    node.truncate(4_096, files.now()).unwrap();
+    assert_eq!(blocks("sub/a"), 8);
+    node.truncate(100_000, files.now()).unwrap();
+    assert_eq!(blocks("sub/a"), 8);
+    node.truncate(0, files.now()).unwrap();
+    assert_eq!(blocks("sub/a"), 0);
 }
 
 #[test]

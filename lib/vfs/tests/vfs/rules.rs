@@ -207,19 +207,86 @@ fn a_removed_directory_takes_nothing_more() {
     assert_eq!(files.create("x", false).map(drop), Err(ENOENT));
     assert_eq!(files.list("."), Err(ENOENT));
     assert_eq!(files.stat("..").map(|stat| stat.ino), files.stat("/dir").map(|stat| stat.ino));
-    assert_eq!(files.cwd.directory_path(&files.root), None);
+    assert_eq!(files.cwd.directory_path(&files.root), Err(vfs::Error::NotFound));
 }
 
 #[test]
-fn above_a_directory_that_is_gone_is_nothing() {
-    let mut files = Files::new();
+fn above_a_directory_that_is_gone_is_where_it_was() {
+    let source = Host::default();
+    let charged = || source.charged.load(std::sync::atomic::Ordering::Relaxed);
+    let mut files = Files::on(file_system(None, Limits { pages: 1, nodes: 100_000 }, source.clone()));
+    let at_first = charged();
     files.mkdir("a").unwrap();
     files.mkdir("a/b").unwrap();
+    let above = files.stat("a").unwrap().ino;
     files.cwd = files.node("a/b").unwrap();
     files.rmdir("/a/b").unwrap();
     files.rmdir("/a").unwrap();
+    assert_eq!(files.stat("..").map(|stat| (stat.ino, stat.nlink)), Ok((above, 0)));
+    assert_eq!(files.stat("../..").map(|stat| stat.ino), files.stat("/").map(|stat| stat.ino));
     assert_eq!(files.create("../file", false).map(drop), Err(ENOENT));
+    assert_eq!(files.list("..").map(drop), Err(ENOENT));
     assert!(files.names("/").is_empty());
+    // Very deep: what goes at the end goes one by one.
+    files.cwd = files.root.clone();
+    for _ in 0..20_000 {
+        files.mkdir("d").unwrap();
+        files.cwd = files.node("d").unwrap();
+    }
+    let deepest = files.cwd.clone();
+    for _ in 0..20_000 {
+        files.cwd = files.node("..").unwrap();
+        files.rmdir("d").unwrap();
+    }
+    assert_eq!(deepest.stat().nlink, 0);
+    assert!(charged() > at_first);
+    drop(deepest);
+    assert_eq!(charged(), at_first);
+}
+
+#[test]
+fn paths_longer_than_a_call_takes_are_told_so() {
+    let mut files = Files::new();
+    for _ in 0..20 {
+        let name = "n".repeat(200);
+        files.mkdir(&name).unwrap();
+        files.cwd = files.node(&name).unwrap();
+    }
+    assert_eq!(files.cwd.directory_path(&files.root).map(|path| path.len()), Ok(20 * 201));
+    files.mkdir("one more, of seventy-five octets: with the zero behind it this is too long.").unwrap();
+    let last =
+        files.node("one more, of seventy-five octets: with the zero behind it this is too long.").unwrap();
+    assert_eq!(last.directory_path(&files.root), Err(vfs::Error::NameTooLong));
+}
+
+#[test]
+fn long_work_lets_others_run() {
+    const PAGE: u64 = 4096;
+    let source = Host::default();
+    let files = Files::on(file_system(None, Limits { pages: 4096, nodes: 100 }, source.clone()));
+    let breaths = || source.breaths.swap(0, std::sync::atomic::Ordering::Relaxed);
+    let node = files.create("file", false).unwrap();
+    breaths();
+    node.allocate(0, 4000 * PAGE, false, files.now()).unwrap();
+    assert!(breaths() >= 60);
+    node.punch_hole(10, 2000 * PAGE, files.now()).unwrap();
+    assert!(breaths() >= 30);
+    node.truncate(3, files.now()).unwrap();
+    assert!(breaths() >= 30);
+    node.allocate(0, 4000 * PAGE, false, files.now()).unwrap();
+    drop(node);
+    breaths();
+    files.unlink("file").unwrap();
+    assert!(breaths() >= 60);
+    assert_eq!(files.root.block().stat().pages_free, 4096);
+    drop(files.create("end", false).unwrap());
+    files.symlink(&format!("{}end", "./".repeat(2000)), "0").unwrap();
+    for n in 1..40 {
+        files.symlink(&format!("{}{}", "./".repeat(2000), n - 1), &n.to_string()).unwrap();
+    }
+    breaths();
+    assert_eq!(files.stat("39").map(|stat| stat.size), Ok(0));
+    assert!(breaths() >= 40 * 2000 / 64);
 }
 
 #[test]

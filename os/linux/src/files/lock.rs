@@ -1,45 +1,31 @@
 //! Locks of files: flock(2) and the locks of fcntl(2).
 //!
-//! There is one process, so that its own locks (`F_SETLK`) never exclude anything; those of open file descriptions (`F_OFD_SETLK`, flock)
-//! do, between descriptions.
+//! There is one process, so that its own locks (`F_SETLK`) do not exclude each other; they and those of open file descriptions
+//! (`F_OFD_SETLK`) do, and those of descriptions each other. flock(2) is apart.
+
+mod table;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::Range;
 
-use kernel::uaccess;
+use kernel::mm::pages;
+use kernel::{sched, uaccess};
 use sync::SpinLock;
 
+use self::table::{FileId, Held, Kind, Locks, Owner, TooMany, Wanted};
 use super::opened::{OpenFile, OpenPath};
 use super::{Node, Outcome};
 use crate::errno::{EAGAIN, EBADF, EINVAL, ENOLCK, EOVERFLOW, Result};
 use crate::fd::{self, Description};
+use crate::process::PID;
 use crate::readiness::{Readiness, events};
 
-/// What a lock is told from others by: locks of different kinds do not see each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Flock,
-    Description,
-}
-
-#[derive(Clone)]
-struct Lock {
-    kind: Kind,
-    /// File system and number of the node.
-    node: (u64, u64),
-    /// The description, by its address: it lives as long as the lock.
-    owner: usize,
-    exclusive: bool,
-    range: Range<u64>,
-}
-
-/// Most locks there may be.
-const MAX: usize = 1 << 16;
 /// Behind the last octet that a file may have.
 const END: u64 = i64::MAX as u64 + 1;
+/// Octets of the kernel's heap that a lock is taken to cost.
+const COST: usize = 64;
 
-static LOCKS: SpinLock<Vec<Lock>> = SpinLock::new(Vec::new());
+static LOCKS: SpinLock<Locks> = SpinLock::new(Locks::new());
 static RELEASED: Readiness = Readiness::new();
 
 /// flock(2).
@@ -55,8 +41,8 @@ pub fn flock(fd: i32, operation: i32) -> Result {
         _ => return Err(EINVAL),
     };
     let description = fd::get(fd)?;
-    let lock = lock_of(&description, Kind::Flock, 0..END)?;
-    set(lock, exclusive, operation & NONBLOCKING != 0)
+    let wanted = wanted(&description, Kind::Flock, 0..END)?;
+    set(&wanted, exclusive, operation & NONBLOCKING != 0)
 }
 
 /// The lock operations of fcntl(2). `None`: it is none of them.
@@ -77,18 +63,24 @@ pub fn fcntl(description: &Arc<Description>, op: i32, arg: u64) -> Option<Result
     }
 }
 
+/// A descriptor of a file was closed: the process has no locks of the file any more, whatever other descriptors it has (fcntl(2)).
+pub fn closed(description: &Description) {
+    release(description, Kind::Record, Owner::Process);
+}
+
 /// The last descriptor of a description is gone, and with it its locks.
-pub fn forget(description: *const Description) {
-    let released = {
-        let mut locks = LOCKS.lock();
-        let before = locks.len();
-        if before == 0 {
-            return;
-        }
-        locks.retain(|lock| lock.owner != description as usize);
-        locks.len() < before
-    };
-    if released {
+pub fn forget(description: &Description) {
+    let owner = owner_of(description);
+    release(description, Kind::Record, owner);
+    release(description, Kind::Flock, owner);
+}
+
+/// Takes all locks that an owner has of a file from it.
+fn release(description: &Description, kind: Kind, owner: Owner) {
+    let file = file_of(description);
+    let released = LOCKS.lock().release(kind, file, owner);
+    if released.len() > 0 {
+        pages::take_back(released.len() * COST);
         RELEASED.notify(events::IN);
     }
 }
@@ -138,24 +130,30 @@ fn get_lock(description: &Arc<Description>, of_description: bool, at: u64) -> Re
     if flock.kind > F_WRLCK {
         return Err(EINVAL);
     }
-    let wanted = lock_of(description, Kind::Description, flock.range)?;
-    // The process' own locks meet those of descriptions alone.
-    let owner = if of_description { wanted.owner } else { 0 };
-    let wanted = Lock { owner, exclusive: flock.kind == F_WRLCK, ..wanted };
-    let found = LOCKS.lock().iter().find(|lock| excludes(lock, &wanted)).cloned();
+    let mut wanted = wanted(description, Kind::Record, flock.range)?;
+    if !of_description {
+        wanted.owner = Owner::Process;
+    }
+    let found = LOCKS.lock().in_the_way(&wanted, flock.kind == F_WRLCK);
     let Some(found) = found else {
         uaccess::write(at, F_UNLCK)?;
         return Ok(0);
     };
-    let len = if found.range.end == END { 0 } else { found.range.end - found.range.start };
-    let kind = if found.exclusive { F_WRLCK } else { F_RDLCK };
-    uaccess::write(at, [u64::from(kind), found.range.start, len, u64::from(u32::MAX)])?;
+    let Held { owner, range, exclusive } = found;
+    let len = if range.end == END { 0 } else { range.end - range.start };
+    let kind = if exclusive { F_WRLCK } else { F_RDLCK };
+    // A description's lock is nobody's, -1.
+    let pid = if owner == Owner::Process { PID as u32 } else { u32::MAX };
+    uaccess::write(at, [u64::from(kind), range.start, len, pid.into()])?;
     Ok(0)
 }
 
 fn set_lock(description: &Arc<Description>, of_description: bool, nonblocking: bool, at: u64) -> Result {
     let flock = read_flock(description, of_description, at)?;
-    let lock = lock_of(description, Kind::Description, flock.range)?;
+    let mut wanted = wanted(description, Kind::Record, flock.range)?;
+    if !of_description {
+        wanted.owner = Owner::Process;
+    }
     let exclusive = match flock.kind {
         F_RDLCK => Some(false),
         F_WRLCK => Some(true),
@@ -167,97 +165,84 @@ fn set_lock(description: &Arc<Description>, of_description: bool, nonblocking: b
         Some(false) => description.check_readable()?,
         None => {}
     }
-    if !of_description {
-        // There is no other process, but the locks of descriptions are in its way, too.
-        let Some(exclusive) = exclusive else { return Ok(0) };
-        let wanted = Lock { owner: 0, exclusive, ..lock };
-        RELEASED.block_on(events::IN, nonblocking, None, || {
-            if LOCKS.lock().iter().any(|held| excludes(held, &wanted)) { Err(EAGAIN) } else { Ok(()) }
-        })?;
-        return Ok(0);
-    }
-    set(lock, exclusive, nonblocking)
+    set(&wanted, exclusive, nonblocking)
 }
 
-fn lock_of(description: &Arc<Description>, kind: Kind, range: Range<u64>) -> Outcome<Lock> {
+fn wanted(description: &Arc<Description>, kind: Kind, range: Range<u64>) -> Outcome<Wanted> {
     if description.downcast::<OpenPath>().is_some() {
         return Err(EBADF);
     }
-    let identity = |node: &Arc<Node>| (node.block().device, node.ino());
-    // An object without a node is its own.
-    let node = description.file().node().map_or((u64::MAX, description.file().stat().inode), identity);
-    Ok(Lock { kind, node, owner: Arc::as_ptr(description) as usize, exclusive: false, range })
+    Ok(Wanted { kind, file: file_of(description), owner: owner_of(description), range })
 }
 
-fn excludes(held: &Lock, wanted: &Lock) -> bool {
-    held.kind == wanted.kind
-        && held.node == wanted.node
-        && held.owner != wanted.owner
-        && (held.exclusive || wanted.exclusive)
-        && held.range.start < wanted.range.end
-        && wanted.range.start < held.range.end
+fn owner_of(description: &Description) -> Owner {
+    Owner::Description(core::ptr::from_ref(description).addr())
+}
+
+/// What tells the file of a description from others. An object without a node is its own.
+fn file_of(description: &Description) -> FileId {
+    let identity = |node: &Arc<Node>| (node.block().device, node.ino());
+    let file = description.file();
+    file.node().map_or_else(|| (u64::MAX, file.stat().inode), identity)
 }
 
 /// Takes a lock, or, with `None`, gives it up; what the owner had of the range before is replaced.
-fn set(lock: Lock, exclusive: Option<bool>, nonblocking: bool) -> Result {
+fn set(wanted: &Wanted, exclusive: Option<bool>, nonblocking: bool) -> Result {
     let Some(exclusive) = exclusive else {
-        replace(&mut LOCKS.lock(), &lock, false)?;
-        RELEASED.notify(events::IN);
+        change(&mut LOCKS.lock(), wanted, false, |locks| {
+            locks.clear(wanted, CLEARED_AT_ONCE);
+        })?;
+        clear(wanted);
         return Ok(0);
     };
-    let lock = Lock { exclusive, ..lock };
     // flock(2) converts by giving up first, so that two who convert do not wait for each other.
-    if lock.kind == Kind::Flock && !nonblocking {
-        replace(&mut LOCKS.lock(), &lock, false)?;
-        RELEASED.notify(events::IN);
+    if wanted.kind == Kind::Flock && !nonblocking {
+        clear(wanted);
     }
     RELEASED.block_on(events::IN, nonblocking, None, || {
         let mut locks = LOCKS.lock();
-        if locks.iter().any(|held| excludes(held, &lock)) {
+        if locks.in_the_way(wanted, exclusive).is_some() {
             return Err(EAGAIN);
         }
-        replace(&mut locks, &lock, true)
+        change(&mut locks, wanted, true, |locks| locks.set(wanted, exclusive))
     })?;
+    // What was exclusive may be shared now.
     RELEASED.notify(events::IN);
     Ok(0)
 }
 
-/// Cuts the range out of what the owner has, and adds the lock.
-fn replace(locks: &mut Vec<Lock>, lock: &Lock, add: bool) -> Outcome<()> {
-    locks.try_reserve(2).map_err(|_| ENOLCK)?;
-    let is_own = |held: &Lock| held.kind == lock.kind && held.node == lock.node && held.owner == lock.owner;
-    // What is given up in the midst of a lock makes two of it.
-    let splits =
-        |held: &Lock| is_own(held) && held.range.start < lock.range.start && lock.range.end < held.range.end;
-    if locks.len() >= MAX && (add || locks.iter().any(splits)) {
+/// Locks that are cleared before others may run.
+const CLEARED_AT_ONCE: usize = 256;
+
+/// Takes what the owner has of a range, which is not in the midst of a lock. Others run meanwhile.
+fn clear(wanted: &Wanted) {
+    while {
+        let mut locks = LOCKS.lock();
+        let before = locks.len();
+        let more = locks.clear(wanted, CLEARED_AT_ONCE);
+        pages::take_back(before.saturating_sub(locks.len()) * COST);
+        more
+    } {
+        sched::breathe();
+    }
+    RELEASED.notify(events::IN);
+}
+
+/// Makes a change for whose locks there is memory.
+fn change(locks: &mut Locks, wanted: &Wanted, sets: bool, make: impl FnOnce(&mut Locks)) -> Outcome<()> {
+    let more = locks.growth(wanted, sets).map_err(|TooMany| ENOLCK)?;
+    if more > 0 && !pages::promise(more * COST) {
         return Err(ENOLCK);
     }
-    let mut at = 0;
-    while at < locks.len() {
-        let held = &locks[at];
-        if !is_own(held) || held.range.end <= lock.range.start || lock.range.end <= held.range.start {
-            at += 1;
-            continue;
-        }
-        let held = locks.swap_remove(at);
-        let parts = [held.range.start..lock.range.start, lock.range.end..held.range.end];
-        for range in parts.into_iter().filter(|range| range.start < range.end) {
-            locks.push(Lock { range, ..held.clone() });
-        }
-    }
-    if add {
-        locks.push(lock.clone());
-    }
+    let most = locks.len() + more;
+    make(locks);
+    pages::take_back(most.saturating_sub(locks.len()) * COST);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lock(owner: usize, range: Range<u64>, exclusive: bool) -> Lock {
-        Lock { kind: Kind::Description, node: (1, 1), owner, exclusive, range }
-    }
 
     #[test]
     fn ranges_end_where_files_do() {
@@ -268,26 +253,5 @@ mod tests {
         assert_eq!(range(10, -11, 1), Err(EINVAL));
         assert_eq!(range(10, 0, -10), Ok(0..10));
         assert_eq!(range(10, 0, -11), Err(EINVAL));
-    }
-
-    #[test]
-    fn the_most_locks_are_not_exceeded_by_giving_up_either() {
-        let mut locks: Vec<_> = (0..MAX as u64).map(|at| lock(1, at * 10..at * 10 + 9, true)).collect();
-        assert_eq!(replace(&mut locks, &lock(1, 3..5, true), false), Err(ENOLCK));
-        assert_eq!(replace(&mut locks, &lock(1, 0..9, true), false), Ok(()));
-        assert_eq!(locks.len(), MAX - 1);
-    }
-
-    #[test]
-    fn ranges_are_cut() {
-        let mut locks = Vec::new();
-        replace(&mut locks, &lock(1, 0..100, true), true).unwrap();
-        replace(&mut locks, &lock(1, 40..60, true), false).unwrap();
-        let mut ranges: Vec<_> = locks.iter().map(|lock| (lock.range.start, lock.range.end)).collect();
-        ranges.sort_unstable();
-        assert_eq!(ranges, [(0, 40), (60, 100)]);
-        assert!(locks.iter().any(|held| excludes(held, &lock(2, 30..50, false))));
-        assert!(!locks.iter().any(|held| excludes(held, &lock(2, 40..60, true))));
-        assert!(!locks.iter().any(|held| excludes(held, &lock(1, 0..100, true))));
     }
 }

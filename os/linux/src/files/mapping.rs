@@ -6,10 +6,10 @@ use core::any::Any;
 
 use kernel::arch::current::paging::{LOW_END, PAGE_SIZE};
 use kernel::mm::file::{FileBacking, FilePage, MappedFile, NoPage};
-use kernel::mm::{self, Access, Map};
-use kernel::sched;
+use kernel::mm::{self, Map};
 use vfs::MapPage;
 
+use super::opened::Place;
 use super::{Node, Outcome, device, now};
 use crate::errno::{EACCES, EINVAL, ENODEV, ENOMEM, EOVERFLOW, Result};
 use crate::fd::{Description, File};
@@ -33,7 +33,9 @@ impl Mapped {
 
     /// Its path, with a note if it has none any more.
     pub fn path(&self) -> Vec<u8> {
-        self.file.place().map(|place| place.path(&self.node)).unwrap_or_default()
+        // Linux has this note for the same.
+        let path = |place: &Place| place.path(&self.node).unwrap_or_else(|_| b"//toolong".to_vec());
+        self.file.place().map(path).unwrap_or_default()
     }
 }
 
@@ -80,9 +82,6 @@ pub fn map(description: &Description, offset: u64, request: Map, shared: bool) -
     let backing = FileBacking { file: Arc::new(mapped), first: offset / PAGE_SIZE, shared, may_write };
     let address = mm::map(request, Some(backing))?;
     node.accessed(now());
-    if request.populate {
-        populate(address, request);
-    }
     Ok(address)
 }
 
@@ -90,20 +89,4 @@ pub fn map(description: &Description, offset: u64, request: Map, shared: bool) -
 pub fn punch_hole(backing: &FileBacking, offset: u64, len: u64) -> Outcome<()> {
     let mapped = backing.file.as_any().downcast_ref::<Mapped>().ok_or(EINVAL)?;
     Ok(mapped.node.punch_hole(offset, len, now())?)
-}
-
-/// Backs the pages of a mapping that was just made. One that is not to be had is looked for again at its first touch
-/// (mmap(2), `MAP_POPULATE`).
-fn populate(address: u64, request: Map) {
-    let access = match request.protection {
-        protection if protection.write => Access::Write,
-        protection if protection.read => Access::Read,
-        _ => return,
-    };
-    let end = address.saturating_add(request.len);
-    for page in (address..end).step_by(PAGE_SIZE as usize) {
-        if mm::page_in(page, access).is_err() || sched::breathe() {
-            break;
-        }
-    }
 }

@@ -50,8 +50,12 @@ pub fn start(booted: &Booted) {
         Ok(tree) => tree,
         Err(damage) => refuse(format_args!("the image's tree of files is damaged: {damage}; build it again")),
     });
-    if mount_all(tree, booted.settings.root_writable.unwrap_or_default()).is_err() {
-        refuse(format_args!("too little memory for the tree of files (-m)"));
+    match mount_all(tree, booted.settings.root_writable.unwrap_or_default()) {
+        Ok(()) => {}
+        Err(Failure::Memory) => refuse(format_args!("too little memory for the tree of files (-m)")),
+        Err(Failure::InTheWay(path)) => refuse(format_args!(
+            "the image's tree of files has something else where {path} is to be mounted: leave it out, or make it a directory"
+        )),
     }
     if let Some(path) = &booted.settings.cwd
         && super::change_directory(path.as_bytes()).is_err()
@@ -60,31 +64,41 @@ pub fn start(booted: &Booted) {
     }
 }
 
+/// Why the tree of files cannot be put together.
+enum Failure {
+    /// Memory is short.
+    Memory,
+    /// There is no directory with this path, and there cannot be one.
+    InTheWay(&'static str),
+}
+
+impl From<vfs::Error> for Failure {
+    /// Of a file system of its own: there is nothing else that could fail.
+    fn from(_: vfs::Error) -> Self {
+        Self::Memory
+    }
+}
+
 /// Puts the tree of files together: `packed`, read-only or with a tmpfs above, or an empty tmpfs, and on it what every program
 /// finds. Called once, before the program starts.
-///
-/// # Errors
-/// [`vfs::Error::NoSpace`].
-fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result<()> {
+fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> Result<(), Failure> {
     let now = now();
     let root = file_system("tmpfs", TMPFS_MAGIC, packed, 0o755, now)?;
     let mut mounted = Vec::new();
-    let mut mount = |path: &'static str, root_of_it: Arc<Node>| {
-        if let Ok(directory) = directory(&root, path, 0o755, now)
-            && directory.mount(&root_of_it).is_ok()
-        {
-            mounted.push(Mounted { path, root: root_of_it });
-        }
+    let mut mount = |path: &'static str, root_of_it: Arc<Node>| -> Result<(), Failure> {
+        directory(&root, path, 0o755, now)?.mount(&root_of_it).map_err(|_| Failure::InTheWay(path))?;
+        mounted.push(Mounted { path, root: root_of_it });
+        Ok(())
     };
     let dev = table("devtmpfs", TMPFS_MAGIC, device::ROWS, now)?;
-    mount("/dev", dev.clone());
-    mount("/proc", table("proc", PROC_MAGIC, proc::ROWS, now)?);
-    mount("/sys", table("sysfs", SYSFS_MAGIC, proc::SYS_ROWS, now)?);
+    mount("/dev", dev.clone())?;
+    mount("/proc", table("proc", PROC_MAGIC, proc::ROWS, now)?)?;
+    mount("/sys", table("sysfs", SYSFS_MAGIC, proc::SYS_ROWS, now)?)?;
     // Where a tree can be changed, its own /tmp is memory already, and what it has there is seen.
     if packed.is_some() && writable {
         directory(&root, "/tmp", 0o1777, now)?;
     } else {
-        mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?);
+        mount("/tmp", file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?)?;
     }
     let shm = file_system("tmpfs", TMPFS_MAGIC, None, 0o1777, now)?;
     // /dev is a table, which has no directory that could be covered.
@@ -92,8 +106,11 @@ fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result
     let under = Node::create_virtual(dev.block(), 2, FileType::Directory, 0o755, under, now);
     let _ = under.mount(&shm);
     let _ = UNDER_SHM.set(under);
-    directory(&root, "/etc", 0o755, now)?;
-    etc::make(&root, now)?;
+    match directory(&root, "/etc", 0o755, now) {
+        // What the tree has instead is the tree's.
+        Ok(_) | Err(Failure::InTheWay(_)) => etc::make(&root, now)?,
+        Err(failure) => return Err(failure),
+    }
     // A tree is what the image was built with, and stays so, unless the image was made to have it otherwise.
     root.block().set_read_only(packed.is_some() && !writable);
     mounted.push(Mounted { path: "/dev/shm", root: shm });
@@ -104,13 +121,19 @@ fn mount_all(packed: Option<PackedTree<'static>>, writable: bool) -> vfs::Result
 }
 
 /// The directory with this path, made with these permissions if it is not there.
-fn directory(root: &Arc<Node>, path: &str, mode: u32, now: Time) -> vfs::Result<Arc<Node>> {
+fn directory(root: &Arc<Node>, path: &'static str, mode: u32, now: Time) -> Result<Arc<Node>, Failure> {
     let start = Start { root: root.clone(), at: root.clone(), resolve: Resolve::default() };
-    let at = walk::parent(&start, path.as_bytes())?;
     let content = Content::directory(Weak::new(), b"");
-    match namespace::make(&at, FileType::Directory, mode, content, now) {
+    let made = walk::parent(&start, path.as_bytes())
+        .and_then(|at| namespace::make(&at, FileType::Directory, mode, content, now));
+    let found = match made {
         Err(vfs::Error::Exists) => walk::node(&start, path.as_bytes(), true),
         made => made,
+    };
+    match found {
+        Ok(node) if node.is_directory() => Ok(node),
+        Err(vfs::Error::NoSpace | vfs::Error::NoMemory) => Err(Failure::Memory),
+        _ => Err(Failure::InTheWay(path)),
     }
 }
 

@@ -7,8 +7,8 @@ use kernel::uaccess;
 use vfs::{Content, FileType, namespace};
 
 use super::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Found, Outcome, by_descriptor,
-    change_directory, find, masked, now, parent, read_path, root, set_working_directory, working_directory,
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, Found, by_descriptor, change_directory,
+    find, masked, now, parent, read_path, root, set_working_directory, working_directory,
 };
 use crate::errno::{EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE, Result};
 
@@ -163,15 +163,11 @@ pub fn fchdir(fd: i32) -> Result {
 
 /// getcwd(2).
 pub fn getcwd(buf: u64, size: u64) -> Result {
-    let mut path: Vec<u8> = working_directory_path()?;
+    let mut path: Vec<u8> = working_directory().directory_path(root())?;
     path.push(0);
     if size < path.len() as u64 {
         return Err(ERANGE);
     }
     uaccess::write_bytes(buf, &path)?;
     Ok(path.len() as u64)
-}
-
-fn working_directory_path() -> Outcome<Vec<u8>> {
-    working_directory().directory_path(root()).ok_or(ENOENT)
 }

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use kernel::{sched, uaccess};
-use vfs::{Content, PAGE_SIZE, Seek};
+use vfs::{Content, PAGE_SIZE, PATH_MAX, Seek};
 
 use super::open::{KEPT, O_ACCMODE, O_APPEND, O_RDWR, O_WRONLY};
 use super::{Node, Outcome, now, pages, root};
 use crate::buffers::UserBuffers;
-use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, ENOMEM, ENOTTY, Errno, Result};
+use crate::errno::{EBADF, EINVAL, EISDIR, ENOMEM, ENOTTY, Errno, Result};
 use crate::fd::{File, Stat};
 use crate::file::ALWAYS_READY;
 use crate::pace::Pace;
@@ -35,11 +35,14 @@ impl Place {
     }
 
     /// The path of `node`, which was found there.
-    pub fn path(&self, node: &Arc<Node>) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`vfs::Error::NameTooLong`].
+    pub fn path(&self, node: &Arc<Node>) -> vfs::Result<Vec<u8>> {
         if node.is_directory() {
             return directory_path(node);
         }
-        let mut path = directory_path(&self.directory);
+        let mut path = directory_path(&self.directory)?;
         if path.last() != Some(&b'/') {
             path.push(b'/');
         }
@@ -48,13 +51,19 @@ impl Place {
         if !self.directory.lookup(&self.name).ok().flatten().is_some_and(is_there) {
             path.extend_from_slice(b" (deleted)");
         }
-        path
+        if path.len() < PATH_MAX { Ok(path) } else { Err(vfs::Error::NameTooLong) }
     }
 }
 
 /// The path of a directory, with Linux' note if it was removed.
-pub fn directory_path(node: &Arc<Node>) -> Vec<u8> {
-    node.directory_path(root()).unwrap_or_else(|| b"/ (deleted)".to_vec())
+///
+/// # Errors
+/// [`vfs::Error::NameTooLong`].
+pub fn directory_path(node: &Arc<Node>) -> vfs::Result<Vec<u8>> {
+    match node.directory_path(root()) {
+        Err(vfs::Error::NotFound) => Ok(b"/ (deleted)".to_vec()),
+        path => path,
+    }
 }
 
 /// A file, with the offset at which it is read and written.
@@ -288,6 +297,17 @@ impl OpenFile {
     }
 }
 
+/// No octet may be behind the last offset there is, whatever there is to be read, and also of what goes to the end.
+///
+/// # Errors
+/// `EINVAL`.
+pub fn check_end(offset: u64, len: usize) -> Outcome<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= OFFSET_MAX => Ok(()),
+        _ => Err(EINVAL),
+    }
+}
+
 /// Octets of the program, up to so many.
 fn take(from: &mut UserBuffers, most: usize) -> Outcome<Vec<u8>> {
     let len = from.len().min(most);
@@ -302,6 +322,7 @@ fn take(from: &mut UserBuffers, most: usize) -> Outcome<Vec<u8>> {
 impl File for OpenFile {
     fn read(&self, to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
         let _turn = self.turn.take()?;
+        check_end(self.offset(), to.len())?;
         let done = self.read_at(to, self.offset())?;
         self.advance(done);
         Ok(done)
@@ -310,9 +331,7 @@ impl File for OpenFile {
     fn write(&self, from: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
         let _turn = self.turn.take()?;
         let offset = self.offset();
-        if offset >= OFFSET_MAX && !self.appends() {
-            return Err(EFBIG);
-        }
+        check_end(offset, from.len())?;
         let (done, end) = self.write_at(from, offset)?;
         if self.appends() {
             self.offset.store(end, Ordering::Relaxed);
@@ -389,7 +408,8 @@ impl OpenDirectory {
 }
 
 impl File for OpenDirectory {
-    fn read(&self, _to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+    fn read(&self, to: &mut UserBuffers, _nonblocking: bool) -> Outcome<usize> {
+        check_end(self.position.load(Ordering::Relaxed), to.len())?;
         Err(EISDIR)
     }
 

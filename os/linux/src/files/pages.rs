@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use kernel::mm;
 use kernel::mm::pages::{self, SharedPage};
-use kernel::uaccess;
+use kernel::{sched, uaccess};
 use vfs::{PAGE_SIZE, Page, PageRef, PageSource};
 
 use super::{Node, mapping};
@@ -47,6 +47,10 @@ impl PageSource for Frames {
 
     fn unmap(&self, file: &Node, pages: Range<u64>, truncated: bool) {
         mm::forget(mapping::id(file), pages, truncated);
+    }
+
+    fn breathe(&self) {
+        sched::breathe();
     }
 }
 

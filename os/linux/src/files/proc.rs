@@ -12,13 +12,14 @@ use core::fmt::Write;
 use kernel::arch::current::paging::PAGE_SIZE;
 use kernel::sched::thread::Thread;
 use kernel::{mm, sched, time};
+use vfs::walk::{self, Resolve, Start};
 use vfs::{Content, FileType, Jump, MagicLink, VirtualDir, VirtualEntry};
 
 use super::device::Object;
 use super::opened::directory_path;
 use super::pages::Frames;
 use super::table_dir::{Row, What};
-use super::{Node, mount, now, working_directory};
+use super::{Node, mount, now, root, working_directory};
 use crate::fd::{self, Description};
 use crate::process::PID;
 use crate::time::NS;
@@ -41,9 +42,9 @@ pub const ROWS: &[Row] = &[
 ];
 
 const PROCESS: &[Row] = &[
-    Row("exe", What::Magic(|| Box::new(ToPath(executable)))),
-    Row("cwd", What::Magic(|| Box::new(ToPath(|| directory_path(&working_directory()))))),
-    Row("root", What::Magic(|| Box::new(ToPath(|| b"/".to_vec())))),
+    Row("exe", What::Magic(|| Box::new(Executable))),
+    Row("cwd", What::Magic(|| Box::new(ToDirectory(working_directory)))),
+    Row("root", What::Magic(|| Box::new(ToDirectory(|| root().clone())))),
     Row("fd", What::Virtual(|parent| Box::new(Descriptors { parent }))),
     Row("cmdline", What::Text(start::command_line)),
     Row("environ", What::Text(start::environment)),
@@ -212,17 +213,37 @@ fn mountinfo() -> Vec<u8> {
     })
 }
 
-/// A link whose target is a path.
-struct ToPath(fn() -> Vec<u8>);
+/// /proc/self/exe. The tree need not have the file.
+struct Executable;
 
-impl MagicLink<Frames> for ToPath {
+impl MagicLink<Frames> for Executable {
     fn text(&self) -> vfs::Result<Vec<u8>> {
-        Ok((self.0)())
+        Ok(executable())
     }
 
     fn follow(&self) -> vfs::Result<Jump<Frames>> {
-        Ok(Jump::Path((self.0)()))
+        let start = Start { root: root().clone(), at: root().clone(), resolve: Resolve::default() };
+        Ok(Jump::Node(walk::node(&start, &executable(), true)?))
     }
+}
+
+/// A link to a directory, also to one that was removed.
+struct ToDirectory(fn() -> Arc<Node>);
+
+impl MagicLink<Frames> for ToDirectory {
+    fn text(&self) -> vfs::Result<Vec<u8>> {
+        directory_path(&(self.0)())
+    }
+
+    fn follow(&self) -> vfs::Result<Jump<Frames>> {
+        Ok(Jump::Node((self.0)()))
+    }
+}
+
+/// A number as the name of an entry: digits alone, and no zero before them.
+fn number(name: &[u8]) -> Option<u32> {
+    let is_plain = name.iter().all(u8::is_ascii_digit) && (name.len() == 1 || name.first() != Some(&b'0'));
+    core::str::from_utf8(name).ok().filter(|_| is_plain)?.parse().ok()
 }
 
 /// /proc/self/fd.
@@ -232,7 +253,7 @@ struct Descriptors {
 
 impl VirtualDir<Frames> for Descriptors {
     fn lookup(&self, directory: &Arc<Node>, name: &[u8]) -> Option<Arc<Node>> {
-        let fd: i32 = core::str::from_utf8(name).ok()?.parse().ok()?;
+        let fd = i32::try_from(number(name)?).ok()?;
         fd::get(fd).ok()?;
         let link = Content::MagicLink(Box::new(Descriptor { directory: directory.clone(), fd }));
         Some(Node::create_virtual(
@@ -281,10 +302,10 @@ impl MagicLink<Frames> for Descriptor {
         let description = self.description()?;
         let file = description.file();
         if let Some(node) = file.node() {
-            return Ok(match file.place() {
+            return match file.place() {
                 Some(place) => place.path(node),
                 None => directory_path(node),
-            });
+            };
         }
         let stat = file.stat();
         Ok(match FileType::from_mode(stat.mode) {

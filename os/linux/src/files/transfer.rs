@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use kernel::{sched, uaccess};
 use vfs::PAGE_SIZE;
 
-use super::opened::{OpenDirectory, OpenFile, OpenPath};
+use super::opened::{OpenDirectory, OpenFile, OpenPath, check_end};
 use super::{Outcome, now};
 use crate::buffers::UserBuffers;
 use crate::errno::{EBADF, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, EXDEV, Errno, Result};
@@ -41,12 +41,6 @@ fn positioned(fd: i32, offset: i64) -> Outcome<(Arc<Description>, u64)> {
     } else {
         Err(ESPIPE)
     }
-}
-
-/// No octet may be behind the last offset there is.
-fn check_end(offset: u64, len: usize) -> Outcome<()> {
-    let end = offset.checked_add(len as u64).filter(|end| *end <= i64::MAX as u64);
-    end.map(drop).ok_or(EINVAL)
 }
 
 /// Reads; `buffers` makes the program's buffers when it is clear that there is something to read.
@@ -90,12 +84,19 @@ fn is_device(description: &Description) -> bool {
 
 /// pread(2).
 pub fn pread64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
-    read_at(fd, offset, || UserBuffers::one(buf, count))
+    read_at(fd, offset, || one(buf, count, offset))
 }
 
 /// pwrite(2).
 pub fn pwrite64(fd: i32, buf: u64, count: usize, offset: i64) -> Result {
-    write_at(fd, offset, || UserBuffers::one(buf, count))
+    write_at(fd, offset, || one(buf, count, offset))
+}
+
+/// A buffer, all of which has to be before the last offset, though not all may be moved at once.
+fn one(buf: u64, count: usize, offset: i64) -> Outcome<UserBuffers> {
+    let buffer = UserBuffers::one(buf, count)?;
+    check_end(offset.cast_unsigned(), count)?;
+    Ok(buffer)
 }
 
 fn pieces(iov: u64, count: i32) -> Outcome<UserBuffers> {

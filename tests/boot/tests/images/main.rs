@@ -3,6 +3,7 @@
 mod calls;
 mod exits;
 mod faults;
+mod includeos_cases;
 mod isolation;
 mod machines;
 mod memory;

@@ -144,6 +144,11 @@ fn files() {
     linux::same(&Image::program("files"), &[], &[], &[]);
 }
 
+#[test]
+fn locks_of_parts_of_files() {
+    linux::same(&Image::program("record_locks"), &[], &[], &[]);
+}
+
 /// With so little memory that what a mapping left behind would be missed.
 #[test]
 fn mappings_of_files() {

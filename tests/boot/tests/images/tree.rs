@@ -30,10 +30,16 @@ fn a_tree_is_read_as_it_was_packed_and_cannot_be_changed() {
     let options = ["build", "--release", "--bin", "tree", "--target-dir", target_dir, "--root", root];
     tool::succeed(&project, &options);
     let image = Image::at(&target, "release", "tree");
-    let expected = "[\"large\", \"link\", \"sub\", \"text\"]\n\"as it was packed\"\n100000 true\n100644 0\n\
+    let expected = "[\"large\", \"link\", \"sub\", \"text\"]\n\"as it was packed\"\n100000 true\n100644 8\n\
                     \"10.0.0.1 mine\\n\"\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\nErr(Some(30))\n\
-                    true\ntrue true Err(Some(13))\n[230, 111, 119, 110, 234] true\n";
+                    Err(Some(30))\nErr(Some(30)) Err(Some(30))\ntrue\ntrue true Err(Some(13))\n[230, 111, 119, 110, 234] true\n";
     everywhere(&Boot::new(&image), 0, |ended| assert_eq!(ended.programs(), expected));
+
+    // What is in the way of what every program finds is named.
+    symlink("nowhere", folder().join("tmp")).unwrap();
+    tool::succeed(&project, &options);
+    let ended = Boot::new(&image).expect(125);
+    assert!(ended.console.contains("has something else where /tmp is to be mounted"), "{}", ended.console);
 
     // Another tree comes into the image although Cargo sees no change.
     fs::write(folder().join("data/text"), "another").unwrap();

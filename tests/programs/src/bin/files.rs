@@ -84,7 +84,52 @@ fn names() -> io::Result<()> {
     open.write_all(b"still here")?;
     open.rewind()?;
     println!("{:?} {}", io::read_to_string(&open)?, open.metadata()?.nlink());
-    Ok(())
+    removed_directories()?;
+    deep()
+}
+
+/// A directory that was removed has its parent above it still, even if that was removed, too.
+fn removed_directories() -> io::Result<()> {
+    let here = std::env::current_dir()?;
+    fs::create_dir_all("above/below")?;
+    let above = fs::metadata("above")?.ino();
+    std::env::set_current_dir("above/below")?;
+    fs::remove_dir(here.join("above/below"))?;
+    fs::remove_dir(here.join("above"))?;
+    let (parent, grandparent) = (fs::metadata("..")?, fs::metadata("../..")?);
+    println!(
+        "{} {} {}",
+        parent.ino() == above,
+        parent.nlink(),
+        grandparent.ino() == fs::metadata(&here)?.ino()
+    );
+    println!("{} {:?}", fs::metadata(".")?.nlink(), fs::create_dir("new").map_err(|error| error.kind()));
+    println!("{:?}", fs::create_dir("../new").map_err(|error| error.kind()));
+    println!("{:?}", fs::read_dir(".").map(Iterator::count).map_err(|error| error.kind()));
+    println!("{:?}", std::env::current_dir().map_err(|error| error.kind()));
+    println!("{}", fs::metadata("/proc/self/cwd")?.nlink());
+    std::env::set_current_dir(here)
+}
+
+/// A working directory whose path is longer than a call takes: libc finds it by other means.
+fn deep() -> io::Result<()> {
+    let here = std::env::current_dir()?;
+    fs::create_dir("deep")?;
+    std::env::set_current_dir("deep")?;
+    let name = "n".repeat(250);
+    for _ in 0..20 {
+        fs::create_dir(&name)?;
+        std::env::set_current_dir(&name)?;
+    }
+    let mut buffer = [0u8; 8192];
+    // SAFETY: the buffer is as long as it is said to be.
+    let told = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    println!("{told} {:?}", io::Error::last_os_error().raw_os_error());
+    println!("{:?}", fs::read_link("/proc/self/cwd").map_err(|error| error.raw_os_error()));
+    let path = std::env::current_dir()?;
+    println!("{:?}", path.strip_prefix(&here).map(|path| path.as_os_str().len()));
+    std::env::set_current_dir(here)?;
+    fs::remove_dir_all("deep")
 }
 
 fn attributes() -> io::Result<()> {

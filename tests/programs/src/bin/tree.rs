@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Error, Result};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 fn main() -> Result<()> {
     let mut names: Vec<_> =
@@ -21,6 +21,11 @@ fn main() -> Result<()> {
     println!("{:?}", refused(fs::remove_file("/data/text")));
     println!("{:?}", refused(fs::create_dir("/new")));
     println!("{:?}", refused(fs::rename("/data/text", "/data/other")));
+    println!("{:?}", refused(fs::set_permissions("/data/text", fs::Permissions::from_mode(0o400))));
+    // SAFETY: a string with its end.
+    let made = |kind| unsafe { libc::mknod(c"/data/new".as_ptr(), kind | 0o600, 0) };
+    let made = |kind| if made(kind) == 0 { Ok(()) } else { Err(Error::last_os_error()) };
+    println!("{:?} {:?}", refused(made(libc::S_IFIFO)), refused(made(libc::S_IFREG)));
     fs::copy("/data/large", "/tmp/copy")?;
     println!("{}", fs::read("/tmp/copy")? == large);
     mapped(&large)

@@ -11,7 +11,7 @@ use kernel::sched;
 use kernel::sched::thread::{Thread, Tid};
 use vfs::{Content, FileType, Jump, MagicLink, TextFile, VirtualDir, VirtualEntry};
 
-use super::{Frames, Node, status_of, text};
+use super::{Frames, Node, number, status_of, text};
 use crate::files::now;
 use crate::process::PID;
 use crate::time::NS;
@@ -24,7 +24,7 @@ pub struct Threads {
 
 impl VirtualDir<Frames> for Threads {
     fn lookup(&self, directory: &Arc<Node>, name: &[u8]) -> Option<Arc<Node>> {
-        let tid: Tid = core::str::from_utf8(name).ok()?.parse().ok()?;
+        let tid: Tid = number(name)?;
         sched::find(tid).filter(|thread| thread.tid != 0)?;
         let content = Content::VirtualDir(Box::new(OneThread { tid, parent: directory.clone() }));
         let ino = ino_of(directory, tid, 0);
@@ -184,6 +184,6 @@ impl MagicLink<Frames> for Current {
     }
 
     fn follow(&self) -> vfs::Result<Jump<Frames>> {
-        Ok(Jump::Path(text(|to| write!(to, "/proc/{PID}/task/{}", sched::current().tid))))
+        self.text().map(Jump::Path)
     }
 }

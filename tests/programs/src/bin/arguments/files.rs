@@ -77,6 +77,9 @@ pub fn wrong() {
                 show(&format!("lseek {words}"), LSEEK, &[offset, whence]);
             }
         }
+        show("lseek far again", LSEEK, &[i64::MAX as u64, 0]);
+        show("read far", READ, &[at, 4]);
+        show("write far", WRITE, &[at, 4]);
         show("lseek to the start again", LSEEK, &[0, 0]);
         show("read of nothing", READ, &[at, 0]);
         show("read to nowhere", READ, &[UNMAPPED, 4]);
@@ -95,11 +98,13 @@ pub fn wrong() {
         for offset in [0, 2, 100, MAX, i64::MAX as u64] {
             show(&format!("pread64 at {offset}"), PREAD64, &[at, 4, offset]);
             show(&format!("preadv at {offset}"), PREADV, &[iov, 1, offset, 0]);
-            if offset < 200 || offset == MAX {
-                show(&format!("pwrite64 at {offset}"), PWRITE64, &[at, 4, offset]);
-                show(&format!("pwritev at {offset}"), PWRITEV, &[iov, 1, offset, 0]);
-            }
+            show(&format!("pwrite64 at {offset}"), PWRITE64, &[at, 4, offset]);
+            show(&format!("pwritev at {offset}"), PWRITEV, &[iov, 1, offset, 0]);
         }
+        // Up to behind the last octet, though nobody would move so many.
+        let (much, far) = (1 << 40, i64::MAX as u64 - (1 << 39));
+        show("pread64 of too much", PREAD64, &[at, much, far]);
+        show("pwrite64 of too much", PWRITE64, &[at, much, far]);
         show("pread64 to nowhere", PREAD64, &[UNMAPPED, 4, 0]);
         show("pwrite64 from nowhere", PWRITE64, &[UNMAPPED, 4, 0]);
         show("lseek before preadv2", LSEEK, &[0, 0]);

@@ -268,18 +268,33 @@ fn how() {
     for resolve in [1, 2, 4, 8, 16, 24, 32, 1 << 40] {
         show(&format!("resolve {resolve}"), &[0, 0, resolve], 24);
     }
-    for (path, name) in
-        [(c"link", "a link"), (c"../x", "above"), (c"/", "the root"), (c"/proc/self/fd/1", "a magic link")]
-    {
-        for resolve in [1u64, 2, 4, 8, 16] {
-            let how = [0u64, 0, resolve];
+    // SAFETY: opens a directory.
+    let proc = unsafe { syscall(OPENAT, [CWD, c"/proc".as_ptr() as u64, 0, 0, 0, 0]) } as u64;
+    for (at, path, name) in [
+        (CWD, c"link", "a link"),
+        (CWD, c"../x", "above"),
+        (CWD, c"/", "the root"),
+        (CWD, c"/proc/self/fd/1", "a magic link"),
+        (proc, c"self/cwd", "the working folder"),
+        (proc, c"self/cwd/file", "below the working folder"),
+        (proc, c"self/root", "the root by a magic link"),
+        (proc, c"thread-self/comm", "the thread itself"),
+        (proc, c"self/fd/0", "a descriptor"),
+        (proc, c"self/fd/+0", "a number with a sign"),
+        (proc, c"self/fd/00", "a number with a zero"),
+        (proc, c"self/task/+1", "a thread with a sign"),
+    ] {
+        for resolve in [0u64, 1, 2, 4, 8, 16] {
+            let how = [0o10_000_000, 0, resolve];
             shown(
                 &format!("openat2, {name}, resolve {resolve}"),
                 OPENAT2,
-                &[CWD, path.as_ptr() as u64, how.as_ptr() as u64, 24],
+                &[at, path.as_ptr() as u64, how.as_ptr() as u64, 24],
             );
         }
     }
+    // SAFETY: opened above.
+    unsafe { syscall(CLOSE, [proc, 0, 0, 0, 0, 0]) };
 }
 
 /// Where results are to go, and how much room there is.

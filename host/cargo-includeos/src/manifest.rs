@@ -26,7 +26,7 @@ pub enum Service {
     Files,
     /// Pipes.
     Pipes,
-    /// epoll, eventfd, timerfd and select.
+    /// epoll, eventfd, timerfd, signalfd and select.
     Events,
     /// POSIX timers and interval timers.
     Timers,

@@ -23,7 +23,7 @@ pub enum Kind {
     Files,
     /// pipe(2).
     Pipes,
-    /// epoll(7), eventfd(2), timerfd_create(2), select(2).
+    /// epoll(7), eventfd(2), timerfd_create(2), signalfd(2), select(2).
     Events,
     /// POSIX timers and interval timers.
     Timers,
@@ -75,7 +75,7 @@ pub(crate) fn absent(kind: Kind) -> Result {
     let (number, what, name, error) = match kind {
         Kind::Files => (2, "files are", "files", ENOSYS),
         Kind::Pipes => (22, "pipes are", "pipes", ENOSYS),
-        Kind::Events => (213, "epoll, eventfd, timerfd and select are", "events", ENOSYS),
+        Kind::Events => (213, "epoll, eventfd, timerfd, signalfd and select are", "events", ENOSYS),
         Kind::Timers => (222, "POSIX timers are", "timers", ENOSYS),
         Kind::Scheduling => (144, "scheduling policies are", "scheduling", ENOSYS),
         Kind::Futexes => (202, "futex operations but wait and wake are", "futexes", ENOSYS),

@@ -3,12 +3,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use abi::service::Service;
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
 use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
-use crate::service::Kind;
+use crate::socket::message;
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
     signal, signalfd, socket, thread, time, timer, timerfd, usage,
@@ -67,13 +68,13 @@ macro_rules! syscalls {
             let mut next = || registers.next().unwrap_or(0);
             Some(match number {
                 $($number => {
-                    const OWNER: Option<Kind> = syscalls!(@owner $family::$handler);
-                    const NUMBER: u8 = match OWNER { Some(kind) => kind as u8, None => CORE };
+                    const OWNER: Option<Service> = syscalls!(@owner $family::$handler);
+                    const NUMBER: u8 = match OWNER { Some(service) => service as u8, None => CORE };
                     if NUMBER == PART {
                         $(let $argument = next();)*
                         syscalls!(@call frame, $family::$handler, $($argument),*)
-                    } else if PART == CORE && let Some(kind) = OWNER {
-                        service::call(kind, frame)
+                    } else if PART == CORE && let Some(service) = OWNER {
+                        service::call(service, frame)
                     } else {
                         return None;
                     }
@@ -82,30 +83,34 @@ macro_rules! syscalls {
             })
         }
     };
-    (@owner attributes::$handler:ident) => { Some(Kind::Files) };
-    (@owner directory::$handler:ident) => { Some(Kind::Files) };
-    (@owner files::$handler:ident) => { Some(Kind::Files) };
-    (@owner lock::$handler:ident) => { Some(Kind::Files) };
-    (@owner memfd::$handler:ident) => { Some(Kind::Files) };
-    (@owner names::$handler:ident) => { Some(Kind::Files) };
-    (@owner open::$handler:ident) => { Some(Kind::Files) };
-    (@owner stat::$handler:ident) => { Some(Kind::Files) };
-    (@owner transfer::$handler:ident) => { Some(Kind::Files) };
-    (@owner pipe::$handler:ident) => { Some(Kind::Pipes) };
-    (@owner epoll::$handler:ident) => { Some(Kind::Events) };
-    (@owner eventfd::$handler:ident) => { Some(Kind::Events) };
-    (@owner timerfd::$handler:ident) => { Some(Kind::Events) };
-    (@owner signalfd::$handler:ident) => { Some(Kind::Events) };
-    (@owner poll::select) => { Some(Kind::Events) };
-    (@owner poll::pselect6) => { Some(Kind::Events) };
-    (@owner timer::$handler:ident) => { Some(Kind::Timers) };
+    (@owner attributes::$handler:ident) => { Some(Service::Files) };
+    (@owner directory::$handler:ident) => { Some(Service::Files) };
+    (@owner files::$handler:ident) => { Some(Service::Files) };
+    (@owner lock::$handler:ident) => { Some(Service::Files) };
+    (@owner memfd::$handler:ident) => { Some(Service::Files) };
+    (@owner names::$handler:ident) => { Some(Service::Files) };
+    (@owner open::$handler:ident) => { Some(Service::Files) };
+    (@owner stat::$handler:ident) => { Some(Service::Files) };
+    (@owner transfer::$handler:ident) => { Some(Service::Files) };
+    (@owner pipe::$handler:ident) => { Some(Service::Pipes) };
+    (@owner epoll::$handler:ident) => { Some(Service::Events) };
+    (@owner eventfd::$handler:ident) => { Some(Service::Events) };
+    (@owner timerfd::$handler:ident) => { Some(Service::Events) };
+    (@owner signalfd::$handler:ident) => { Some(Service::Events) };
+    (@owner poll::select) => { Some(Service::Events) };
+    (@owner poll::pselect6) => { Some(Service::Events) };
+    (@owner timer::$handler:ident) => { Some(Service::Timers) };
     (@owner scheduling::getcpu) => { None };
     (@owner scheduling::sched_getaffinity) => { None };
     (@owner scheduling::sched_setaffinity) => { None };
     (@owner scheduling::sched_yield) => { None };
-    (@owner scheduling::$handler:ident) => { Some(Kind::Scheduling) };
-    (@owner waitv::$handler:ident) => { Some(Kind::Futexes) };
-    (@owner socket::$handler:ident) => { Some(Kind::Net) };
+    (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
+    (@owner socket::$handler:ident) => { Some(Service::Net) };
+    (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
+    (@owner message::$handler:ident) => { Some(Service::Net) };
+    (@owner socket::$handler:ident) => { Some(Service::Net) };
     (@owner $family:ident::$handler:ident) => { None };
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {
         thread::clone($frame, $(Argument::from_register($argument)),*)
@@ -172,8 +177,8 @@ syscalls! {
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
     44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";
     45 recvfrom(sockfd, buf, len, flags, addr, addrlen) => socket::recvfrom, partial "no MSG_OOB, no MSG_ERRQUEUE";
-    46 sendmsg(sockfd, msg, flags) => socket::sendmsg, partial "no ancillary data";
-    47 recvmsg(sockfd, msg, flags) => socket::recvmsg, partial "no ancillary data";
+    46 sendmsg(sockfd, msg, flags) => message::sendmsg, partial "control messages of local sockets only";
+    47 recvmsg(sockfd, msg, flags) => message::recvmsg, partial "control messages of local sockets only";
     48 shutdown(sockfd, how) => socket::shutdown, full;
     49 bind(sockfd, addr, addrlen) => socket::bind, full;
     50 listen(sockfd, backlog) => socket::listen, full;
@@ -323,12 +328,12 @@ syscalls! {
     295 preadv(fd, iov, iovcnt, offset) => transfer::preadv, full;
     296 pwritev(fd, iov, iovcnt, offset) => transfer::pwritev, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
-    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => socket::recvmmsg, partial "no ancillary data";
+    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => message::recvmmsg, partial "control messages of local sockets only";
     302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
         partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
     305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
     306 syncfs(fd) => attributes::fsync, full;
-    307 sendmmsg(sockfd, msgvec, vlen, flags) => socket::sendmmsg, partial "no ancillary data";
+    307 sendmmsg(sockfd, msgvec, vlen, flags) => message::sendmmsg, partial "control messages of local sockets only";
     309 getcpu(cpu, node, unused) => scheduling::getcpu, full;
     314 sched_setattr(pid, attr, flags) => scheduling::sched_setattr,
         partial "no SCHED_DEADLINE, no SCHED_FLAG_RESET_ON_FORK, no utilization (EINVAL)";

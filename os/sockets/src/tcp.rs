@@ -21,7 +21,7 @@ use linux::errno::{
 use linux::fd::{self, File, Stat};
 use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
-use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
+use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::HEADROOM;
 use net::stack::{ConnectError, ListenOptions, ListenerHandle, OpenError, TcpHandle};
 use net::tcp::{Flow, FourTuple, State};
@@ -226,16 +226,25 @@ impl TcpSocket {
                 delivered
             };
             done += delivered;
-            self.read.fetch_add(delivered as u32, Ordering::AcqRel);
         }
         drop(turn);
         if done > 0 {
-            self.post();
+            self.note_read(done);
             return Ok(done);
         }
         result?;
         // Asked for nothing: as soon as there is something, as on Linux.
         if to.is_empty() && self.receive.lock().octets() > 0 { Ok(0) } else { self.end_of_receive() }
+    }
+
+    /// The program has read. The flow is told when it is worth a window update: it hears of less when something else is posted.
+    fn note_read(&self, octets: usize) {
+        const WORTH_TELLING: usize = 1024;
+        let unreported = self.read.fetch_add(octets as u32, Ordering::AcqRel) as usize + octets;
+        let buffer = self.options.lock().common.receive_buffer as usize;
+        if unreported >= WORTH_TELLING.min(buffer / 8) {
+            self.post();
+        }
     }
 
     /// What a receive says that found nothing.
@@ -496,10 +505,10 @@ impl TcpSocket {
     }
 }
 
-fn v4(address: SocketAddr) -> Result<SocketAddrV4, Errno> {
+fn v4(address: &Address) -> Result<SocketAddrV4, Errno> {
     match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(_) => Err(EAFNOSUPPORT),
+        Address::Inet(SocketAddr::V4(address)) => Ok(*address),
+        _ => Err(EAFNOSUPPORT),
     }
 }
 
@@ -507,8 +516,8 @@ fn specified(address: Ipv4Addr) -> Option<Ipv4Addr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-fn remote(tuple: &FourTuple) -> SocketAddr {
-    SocketAddr::new(tuple.remote, tuple.remote_port.0)
+fn remote(tuple: &FourTuple) -> Address {
+    SocketAddr::new(tuple.remote, tuple.remote_port.0).into()
 }
 
 /// Whether both sides have ended a connection, of which the flow keeps what may still be on its way.
@@ -517,7 +526,7 @@ fn is_over(net: &Net, flow: TcpHandle) -> bool {
 }
 
 const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-const UNBOUND: SocketAddr = SocketAddr::V4(ANY);
+const UNBOUND: Address = Address::Inet(SocketAddr::V4(ANY));
 
 impl File for TcpSocket {
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
@@ -528,7 +537,7 @@ impl File for TcpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, None, 0, nonblocking);
+        let result = self.send(from, Outgoing::default(), 0, nonblocking);
         if result == Err(EPIPE) {
             linux::signal::raise_broken_pipe();
         }
@@ -648,7 +657,7 @@ impl Socket for TcpSocket {
         AF_INET
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
+    fn bind(&self, address: &Address) -> Result<(), Errno> {
         let address = v4(address)?;
         let (sharing, ip) = self.binding();
         pass::with(|net| {
@@ -721,7 +730,7 @@ impl Socket for TcpSocket {
         .ok_or(ENETDOWN)?
     }
 
-    fn accept(&self, nonblocking: bool) -> Result<(Arc<dyn Socket>, SocketAddr), Errno> {
+    fn accept(&self, nonblocking: bool) -> Result<(Arc<dyn Socket>, Address), Errno> {
         let deadline = deadline(self.options.lock().common.receive_timeout);
         let accepted = self.readiness.take_on(events::IN, nonblocking, deadline, || {
             if !matches!(self.phase(), Phase::Listening { .. }) {
@@ -740,16 +749,16 @@ impl Socket for TcpSocket {
         Ok((accepted, peer))
     }
 
-    fn connect(&self, address: Option<SocketAddr>, nonblocking: bool) -> Result<(), Errno> {
-        let Some(to) = address else {
-            // AF_UNSPEC: what there is ends.
+    fn connect(&self, address: &Address, nonblocking: bool) -> Result<(), Errno> {
+        if *address == Address::Unspecified {
+            // What there is ends.
             pass::with(|net| self.disconnect(net)).ok_or(ENETDOWN)?;
             self.place.lock().outcome_due = false;
             self.error.store(0, Ordering::Release);
             self.readiness.notify(events::IN | events::OUT | events::ALWAYS | events::RDHUP);
             return Ok(());
-        };
-        let to = v4(to)?;
+        }
+        let to = v4(address)?;
         // The unspecified address is this host.
         let to = SocketAddrV4::new(specified(*to.ip()).unwrap_or(Ipv4Addr::LOCALHOST), to.port());
         if !to.ip().is_loopback() {
@@ -774,7 +783,7 @@ impl Socket for TcpSocket {
     fn send(
         &self,
         from: &mut UserBuffers,
-        to: Option<SocketAddr>,
+        outgoing: Outgoing,
         flags: u32,
         nonblocking: bool,
     ) -> Result<usize, Errno> {
@@ -782,7 +791,7 @@ impl Socket for TcpSocket {
         if flags & (flags::OOB | flags::FASTOPEN) != 0 {
             return Err(EOPNOTSUPP);
         }
-        if to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
+        if outgoing.to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
             return Err(EISCONN);
         }
         let deadline = deadline(self.options.lock().common.send_timeout);
@@ -839,7 +848,7 @@ impl Socket for TcpSocket {
                 break;
             }
         }
-        Ok(Received { len, from: None, truncated: false })
+        Ok(Received::stream(len))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -875,17 +884,19 @@ impl Socket for TcpSocket {
         Ok(())
     }
 
-    fn local_address(&self) -> Result<SocketAddr, Errno> {
+    fn local_address(&self) -> Result<Address, Errno> {
         let place = self.place.lock();
         Ok(match place.phase {
-            Phase::Idle | Phase::Listening { .. } => place.bound.map_or(UNBOUND, SocketAddr::V4),
+            Phase::Idle | Phase::Listening { .. } => {
+                place.bound.map_or(UNBOUND, |local| SocketAddr::V4(local).into())
+            }
             Phase::Connecting { tuple, .. } | Phase::Connected { tuple, .. } | Phase::Over { tuple } => {
-                SocketAddr::new(tuple.local, tuple.local_port.0)
+                SocketAddr::new(tuple.local, tuple.local_port.0).into()
             }
         })
     }
 
-    fn peer_address(&self) -> Result<SocketAddr, Errno> {
+    fn peer_address(&self) -> Result<Address, Errno> {
         match self.phase() {
             Phase::Connected { tuple, flow } if pass::look(|net| is_over(net, flow)) == Some(false) => {
                 Ok(remote(&tuple))

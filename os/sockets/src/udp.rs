@@ -4,7 +4,7 @@ mod options;
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use frame::Frame;
@@ -17,7 +17,7 @@ use linux::errno::{
 };
 use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
-use linux::socket::{AF_INET, Received, Shutdown, Socket, flags};
+use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::stack::{SendError, UdpSend};
 use net::udp::{BindError, Datagram, Endpoint, UdpHandle};
 use net::{DropReason, HEADROOM};
@@ -201,7 +201,7 @@ impl File for UdpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, None, 0, nonblocking);
+        let result = self.send(from, Outgoing::default(), 0, nonblocking);
         if result == Err(EPIPE) {
             linux::signal::raise_broken_pipe();
         }
@@ -274,8 +274,8 @@ impl Socket for UdpSocket {
         AF_INET
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
-        let SocketAddr::V4(address) = address else { return Err(EAFNOSUPPORT) };
+    fn bind(&self, address: &Address) -> Result<(), Errno> {
+        let Address::Inet(SocketAddr::V4(address)) = *address else { return Err(EAFNOSUPPORT) };
         let free_port = address.port() == 0 && self.options.lock().binds_without_port();
         pass::with(|net| {
             let phase = *self.phase.lock();
@@ -297,18 +297,18 @@ impl Socket for UdpSocket {
         Err(EOPNOTSUPP)
     }
 
-    fn accept(&self, _nonblocking: bool) -> Result<(Arc<dyn Socket>, SocketAddr), Errno> {
+    fn accept(&self, _nonblocking: bool) -> Result<(Arc<dyn Socket>, Address), Errno> {
         Err(EOPNOTSUPP)
     }
 
-    fn connect(&self, address: Option<SocketAddr>, _nonblocking: bool) -> Result<(), Errno> {
+    fn connect(&self, address: &Address, _nonblocking: bool) -> Result<(), Errno> {
         let remote = match address {
-            None => None,
-            Some(SocketAddr::V4(address)) => {
+            Address::Unspecified => None,
+            Address::Inet(SocketAddr::V4(address)) => {
                 let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *address.ip() };
                 Some((ip, Port(address.port())))
             }
-            Some(SocketAddr::V6(_)) => return Err(EAFNOSUPPORT),
+            _ => return Err(EAFNOSUPPORT),
         };
         wait_for_address(remote);
         pass::with(|net| {
@@ -321,7 +321,7 @@ impl Socket for UdpSocket {
     fn send(
         &self,
         from: &mut UserBuffers,
-        to: Option<SocketAddr>,
+        outgoing: Outgoing,
         flags: u32,
         _nonblocking: bool,
     ) -> Result<usize, Errno> {
@@ -331,11 +331,11 @@ impl Socket for UdpSocket {
         if self.send_shut.load(Ordering::Relaxed) {
             return Err(EPIPE);
         }
-        let to = match to {
+        let to = match outgoing.to {
             None => None,
-            Some(to) if to.port() == 0 => return Err(EINVAL),
-            Some(SocketAddr::V4(to)) => Some((*to.ip(), Port(to.port()))),
-            Some(SocketAddr::V6(_)) => return Err(EAFNOSUPPORT),
+            Some(Address::Inet(to)) if to.port() == 0 => return Err(EINVAL),
+            Some(Address::Inet(SocketAddr::V4(to))) => Some((*to.ip(), Port(to.port()))),
+            Some(_) => return Err(EAFNOSUPPORT),
         };
         wait_for_address(to);
         let len = from.len();
@@ -377,16 +377,14 @@ impl Socket for UdpSocket {
                 Err(EAGAIN) if self.receive_shut.load(Ordering::Relaxed) => Ok(None),
                 Err(error) => Err(error),
             })?;
-        let Some(datagram) = datagram else { return Ok(Received { len: 0, from: None, truncated: false }) };
+        let Some(datagram) = datagram else { return Ok(Received::default()) };
         let whole = datagram.payload.len();
         let mut len = 0;
         for segment in datagram.payload.segments() {
             len += to.write(segment.octets)?;
         }
-        let from = SocketAddrV4::new(datagram.from, datagram.from_port.0);
-        let truncated = len < whole;
-        let len = if flags & flags::TRUNC != 0 { whole } else { len };
-        Ok(Received { len, from: Some(from.into()), truncated })
+        let from = SocketAddr::from((datagram.from, datagram.from_port.0));
+        Ok(Received::datagram(len, whole, Some(from.into()), flags))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -401,15 +399,15 @@ impl Socket for UdpSocket {
         Ok(())
     }
 
-    fn local_address(&self) -> Result<SocketAddr, Errno> {
+    fn local_address(&self) -> Result<Address, Errno> {
         let local = self.look(|endpoint| (endpoint.local(), endpoint.port().0));
         let (address, port) = local.unwrap_or((self.phase.lock().address, 0));
-        Ok(SocketAddrV4::new(address.unwrap_or(Ipv4Addr::UNSPECIFIED), port).into())
+        Ok(SocketAddr::from((address.unwrap_or(Ipv4Addr::UNSPECIFIED), port)).into())
     }
 
-    fn peer_address(&self) -> Result<SocketAddr, Errno> {
+    fn peer_address(&self) -> Result<Address, Errno> {
         let (ip, port) = self.look(Endpoint::remote).flatten().ok_or(ENOTCONN)?;
-        Ok(SocketAddrV4::new(ip, port.0).into())
+        Ok(SocketAddr::from((ip, port.0)).into())
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {

@@ -3,7 +3,6 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use kernel::mm::pages::Promise;
 use linux::buffers::{CopyLock, UserBuffers};
@@ -13,7 +12,9 @@ use linux::errno::{
 use linux::fd::{self, File, Stat};
 use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
-use linux::socket::{AF_UNIX, Kind, Received, Shutdown, Socket, flags};
+use linux::socket::{
+    AF_UNIX, Address, Credentials, Kind, Outgoing, Received, Shutdown, Socket, UnixName, flags,
+};
 use sync::SpinLock;
 
 use crate::options::{Common, SOL_SOCKET, deadline, name, of_int};
@@ -220,11 +221,9 @@ impl UnixSocket {
             })
         })?;
         let Some((written, whole)) = next else {
-            return Ok(Received { len: 0, from: None, truncated: false });
+            return Ok(Received::default());
         };
-        let written = written?;
-        let len = if flags & flags::TRUNC != 0 { whole } else { written };
-        Ok(Received { len, from: None, truncated: written < whole })
+        Ok(Received::datagram(written?, whole, None, flags))
     }
 
     /// No more comes from this side.
@@ -247,7 +246,7 @@ impl File for UnixSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, None, 0, nonblocking);
+        let result = self.send(from, Outgoing::default(), 0, nonblocking);
         if result == Err(EPIPE) {
             linux::signal::raise_broken_pipe();
         }
@@ -332,7 +331,7 @@ impl Socket for UnixSocket {
         AF_UNIX
     }
 
-    fn bind(&self, _address: SocketAddr) -> Result<(), Errno> {
+    fn bind(&self, _address: &Address) -> Result<(), Errno> {
         Err(EINVAL)
     }
 
@@ -340,26 +339,30 @@ impl Socket for UnixSocket {
         Err(EINVAL)
     }
 
-    fn accept(&self, _nonblocking: bool) -> Result<(Arc<dyn Socket>, SocketAddr), Errno> {
+    fn accept(&self, _nonblocking: bool) -> Result<(Arc<dyn Socket>, Address), Errno> {
         Err(if self.pair.kind == Kind::Datagram { EOPNOTSUPP } else { EINVAL })
     }
 
-    fn connect(&self, _address: Option<SocketAddr>, _nonblocking: bool) -> Result<(), Errno> {
+    fn connect(&self, _address: &Address, _nonblocking: bool) -> Result<(), Errno> {
         Err(if self.pair.kind == Kind::Datagram { EOPNOTSUPP } else { EISCONN })
     }
 
     fn send(
         &self,
         from: &mut UserBuffers,
-        to: Option<SocketAddr>,
+        outgoing: Outgoing,
         flags: u32,
         nonblocking: bool,
     ) -> Result<usize, Errno> {
         if flags & flags::OOB != 0 {
             return Err(EOPNOTSUPP);
         }
-        if to.is_some() {
+        if outgoing.to.is_some() {
             return Err(if self.pair.kind == Kind::Datagram { EOPNOTSUPP } else { EISCONN });
+        }
+        // Neither descriptors nor credentials can be passed yet.
+        if !outgoing.control.is_empty() {
+            return Err(EOPNOTSUPP);
         }
         let (limit, deadline) = {
             let options = self.options.lock();
@@ -410,10 +413,7 @@ impl Socket for UnixSocket {
         }
         let wait = Wait { nonblocking, deadline: deadline(self.options.lock().receive_timeout) };
         match self.pair.kind {
-            Kind::Stream => {
-                let len = self.receive_stream(to, flags, wait)?;
-                Ok(Received { len, from: None, truncated: false })
-            }
+            Kind::Stream => self.receive_stream(to, flags, wait).map(Received::stream),
             Kind::Datagram | Kind::SeqPacket => self.receive_message(to, flags, wait),
         }
     }
@@ -430,12 +430,12 @@ impl Socket for UnixSocket {
         Ok(())
     }
 
-    fn local_address(&self) -> Result<SocketAddr, Errno> {
-        Ok(UNNAMED)
+    fn local_address(&self) -> Result<Address, Errno> {
+        Ok(Address::Unix(UnixName::Unnamed))
     }
 
-    fn peer_address(&self) -> Result<SocketAddr, Errno> {
-        Ok(UNNAMED)
+    fn peer_address(&self) -> Result<Address, Errno> {
+        Ok(Address::Unix(UnixName::Unnamed))
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
@@ -463,12 +463,8 @@ impl Socket for UnixSocket {
             name::PROTOCOL => of_int(0),
             name::DOMAIN => of_int(AF_UNIX.into()),
             name::ACCEPTCONN => of_int(0),
-            // The one process, and the one user.
-            PEERCRED => [of_int(1), of_int(0), of_int(0)].concat(),
+            PEERCRED => Credentials::OWN.octets().to_vec(),
             _ => self.options.lock().get(name)?,
         })
     }
 }
-
-/// Stands where an address does: these have none.
-const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));

@@ -146,7 +146,7 @@ const NEEDS: &[(&[Service], &[&str])] = &[
     (&[Service::Pipes], &["pipe", "pipe2", "popen"]),
     (
         &[Service::Events],
-        &["epoll_create", "epoll_create1", "eventfd", "timerfd_create", "select", "pselect"],
+        &["epoll_create", "epoll_create1", "eventfd", "timerfd_create", "signalfd", "select", "pselect"],
     ),
     (&[Service::Timers], &["timer_create", "setitimer", "getitimer", "alarm", "ualarm"]),
     (

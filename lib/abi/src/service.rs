@@ -8,7 +8,7 @@ pub enum Service {
     Files,
     /// pipe(2).
     Pipes,
-    /// epoll(7), eventfd(2), timerfd_create(2), select(2).
+    /// epoll(7), eventfd(2), timerfd_create(2), signalfd(2), select(2).
     Events,
     /// POSIX timers and interval timers.
     Timers,

@@ -34,6 +34,11 @@ impl Ipv4Cidr {
         }
     }
 
+    /// The network's mask.
+    pub const fn netmask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.mask())
+    }
+
     /// The network: the bits behind the prefix are 0.
     pub const fn network(self) -> Self {
         Self { address: Ipv4Addr::from_bits(self.address.to_bits() & self.mask()), ..self }

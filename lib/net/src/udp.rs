@@ -9,6 +9,7 @@ use frame::Frame;
 use hashbrown::HashTable;
 use wire::{Port, icmpv4};
 
+use crate::ip_options::IpOptions;
 use crate::rng::Rng;
 use crate::slab::{Handle, Slab};
 use crate::tcp::FourTuple;
@@ -60,36 +61,52 @@ pub struct UdpError {
 /// What an endpoint's datagrams are like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpOptions {
-    /// IP_TTL.
-    pub ttl: u8,
+    /// What all sockets may ask for.
+    pub ip: IpOptions,
     /// IP_MULTICAST_TTL.
     pub multicast_ttl: u8,
     /// IP_MULTICAST_LOOP: this host hears what it sends to groups that it listens to.
     pub multicast_loop: bool,
     /// IP_MULTICAST_IF.
     pub multicast_iface: Option<IfaceId>,
-    /// IP_TOS.
-    pub traffic_class: u8,
+    /// IP_MULTICAST_ALL: it hears all groups that anybody on this host listens to, not only its own.
+    pub multicast_all: bool,
     /// SO_BROADCAST.
     pub broadcast: bool,
-    /// IP_MTU_DISCOVER: longer than the path takes is an error, not a case for fragments.
-    pub dont_fragment: bool,
+    /// SO_NO_CHECK: no checksum is sent.
+    pub no_checksum: bool,
+    /// IP_RECVERR: it is told of errors that say nothing final, and also while it is not connected.
+    pub receive_errors: bool,
     /// Bytes of memory that received datagrams may keep.
     pub receive_buffer: usize,
 }
 
 impl UdpOptions {
-    /// Linux' defaults, but that datagrams may be cut.
+    /// Linux' defaults.
     pub const DEFAULT: Self = Self {
-        ttl: 64,
+        ip: IpOptions::DEFAULT,
         multicast_ttl: 1,
         multicast_loop: true,
         multicast_iface: None,
-        traffic_class: 0,
+        multicast_all: true,
         broadcast: false,
-        dont_fragment: false,
+        no_checksum: false,
+        receive_errors: false,
         receive_buffer: DEFAULT_RECEIVE_BUFFER,
     };
+}
+
+/// How an endpoint is to be bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindOptions {
+    /// SO_REUSEADDR: others that say the same may have the same port. What is sent to one goes to the last that came.
+    pub share_address: bool,
+    /// SO_REUSEPORT: others that say the same may have the same port. Senders are spread over them.
+    pub share_port: bool,
+    /// IP_FREEBIND: the address need not be one of this host's.
+    pub nonlocal: bool,
+    /// SO_BINDTODEVICE.
+    pub device: Option<IfaceId>,
 }
 
 /// Why an endpoint was not bound or connected.
@@ -113,8 +130,8 @@ pub struct Endpoint {
     pub(crate) local: Option<Ipv4Addr>,
     pub(crate) port: Port,
     pub(crate) remote: Option<(Ipv4Addr, Port)>,
-    /// SO_REUSEADDR or SO_REUSEPORT: others that want the same may have the same port.
-    shared: bool,
+    share_address: bool,
+    share_port: bool,
     /// What its datagrams are like.
     pub options: UdpOptions,
     pub(crate) groups: Vec<(IfaceId, Ipv4Addr)>,
@@ -191,16 +208,21 @@ impl Endpoint {
         Some(datagram)
     }
 
-    /// Whether a datagram from `from` to `to` is for it.
-    fn matches(&self, to: Ipv4Addr) -> bool {
-        self.local.is_none_or(|local| local == to)
+    /// Octets of memory that the queue takes.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
     }
 
-    /// Whether a datagram to a group or broadcast address is for it. A program that has joined groups hears only those.
+    /// Whether what came in at an interface may be for it. `None`: wherever it came in.
+    fn is_heard_at(&self, iface: Option<IfaceId>) -> bool {
+        iface.is_none_or(|iface| self.options.ip.hears(iface))
+    }
+
+    /// Whether a datagram to a group or broadcast address is for it.
     fn hears(&self, iface: IfaceId, to: Ipv4Addr, from: (Ipv4Addr, Port)) -> bool {
         let bound = self.local.is_none_or(|local| local == to || !to.is_multicast());
-        let joined = !to.is_multicast() || self.groups.contains(&(iface, to));
-        bound && joined && self.remote.is_none_or(|remote| remote == from)
+        let joined = !to.is_multicast() || self.options.multicast_all || self.groups.contains(&(iface, to));
+        bound && joined && self.is_heard_at(Some(iface)) && self.remote.is_none_or(|remote| remote == from)
     }
 }
 
@@ -241,21 +263,25 @@ impl Endpoints {
         &mut self,
         local: Option<Ipv4Addr>,
         port: Port,
-        shared: bool,
+        options: BindOptions,
         range: &RangeInclusive<u16>,
         rng: &mut Rng,
     ) -> Result<UdpHandle, BindError> {
         let port = match port {
             Port::NONE => self.free_port(range, rng).ok_or(BindError::NotAvailable)?,
-            port if self.is_taken(local, port, shared) => return Err(BindError::InUse),
+            port if self.is_taken(local, port, &options) => return Err(BindError::InUse),
             port => port,
         };
         let endpoint = Endpoint {
             local,
             port,
             remote: None,
-            shared,
-            options: UdpOptions::DEFAULT,
+            share_address: options.share_address,
+            share_port: options.share_port,
+            options: UdpOptions {
+                ip: IpOptions { device: options.device, ..IpOptions::DEFAULT },
+                ..UdpOptions::DEFAULT
+            },
             groups: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -313,28 +339,36 @@ impl Endpoints {
         Some(endpoint)
     }
 
-    /// Whose a datagram to one of this host's own addresses is: the endpoint connected to the sender, else one bound to the
-    /// address, else one bound to the port. Of several that share, the sender's address and port choose.
-    pub(crate) fn lookup(&self, tuple: &FourTuple) -> Option<UdpHandle> {
-        if let Some(handle) = self.connected_to(tuple) {
+    /// Whose a datagram to one of this host's own addresses is that came in at `iface`: the endpoint connected to the sender, else
+    /// one bound to the address, else one bound to the port, each first one bound to the interface. Of several that share by
+    /// [`BindOptions::share_port`] the sender's address and port choose, of others it is the last that came.
+    pub(crate) fn lookup(&self, tuple: &FourTuple, iface: Option<IfaceId>) -> Option<UdpHandle> {
+        let is_heard =
+            |handle: UdpHandle| self.slab.get(handle).is_some_and(|endpoint| endpoint.is_heard_at(iface));
+        if let Some(handle) = self.connected_to(tuple).filter(|handle| is_heard(*handle)) {
             return Some(handle);
         }
         let IpAddr::V4(local) = tuple.local else { return None };
         let unconnected = &self.find_port(tuple.local_port)?.unconnected;
-        if let [only] = unconnected[..] {
-            return self.slab.get(only)?.matches(local).then_some(only);
+        // Those bound to the interface before those that are not, and to the address before those to all.
+        let rank = &|endpoint: &Endpoint| match endpoint.local {
+            _ if !endpoint.is_heard_at(iface) => 0,
+            Some(address) if address != local => 0,
+            bound => 1 + u8::from(endpoint.options.ip.device.is_some()) + 2 * u8::from(bound.is_some()),
+        };
+        let ranked =
+            || unconnected.iter().filter_map(move |&handle| Some((rank(self.slab.get(handle)?), handle)));
+        let (best, last) = ranked().max_by_key(|(rank, _)| *rank).filter(|(rank, _)| *rank > 0)?;
+        if unconnected.len() == 1 || !self.slab.get(last)?.share_port {
+            return Some(last);
         }
-        let bound_to = |address: Option<Ipv4Addr>| {
-            unconnected.iter().copied().filter(move |handle| {
-                self.slab.get(*handle).is_some_and(|endpoint| endpoint.local == address)
-            })
+        let group = || {
+            let shares =
+                |handle: UdpHandle| self.slab.get(handle).is_some_and(|endpoint| endpoint.share_port);
+            ranked().filter(move |(rank, handle)| *rank == best && shares(*handle))
         };
-        let choose = |address| {
-            let count = bound_to(address).count();
-            let choice = (siphash(&self.key, &tuple.octets(3)) % count.max(1) as u64) as usize;
-            bound_to(address).nth(choice)
-        };
-        choose(Some(local)).or_else(|| choose(None))
+        let choice = siphash(&self.key, &tuple.octets(3)) % group().count().max(1) as u64;
+        group().nth(choice as usize).map(|(_, handle)| handle)
     }
 
     /// Whose a datagram to a group or broadcast address is: the `n`-th of all that listen.
@@ -365,13 +399,17 @@ impl Endpoints {
         Some(self.connected.find(hash, |(known, _)| known == tuple)?.1)
     }
 
-    fn is_taken(&self, local: Option<Ipv4Addr>, port: Port, shared: bool) -> bool {
+    fn is_taken(&self, local: Option<Ipv4Addr>, port: Port, options: &BindOptions) -> bool {
         if self.find_port(port).is_none() {
             return false;
         }
         self.slab.iter().any(|(_, other)| {
             let overlaps = local.is_none() || other.local.is_none() || local == other.local;
-            other.port == port && overlaps && !(shared && other.shared)
+            let device = other.options.ip.device;
+            let meets = options.device.is_none() || device.is_none() || options.device == device;
+            let shared =
+                options.share_address && other.share_address || options.share_port && other.share_port;
+            other.port == port && overlaps && meets && !shared
         })
     }
 
@@ -438,11 +476,22 @@ mod tests {
         }
 
         fn bind(&mut self, local: Option<Ipv4Addr>, port: u16, shared: bool) -> Result<UdpHandle, BindError> {
-            self.0.bind(local, Port(port), shared, &RANGE, &mut self.1)
+            let options = BindOptions { share_port: shared, ..BindOptions::default() };
+            self.0.bind(local, Port(port), options, &RANGE, &mut self.1)
         }
 
         fn lookup(&self, local: Ipv4Addr, port: u16, remote: (Ipv4Addr, u16)) -> Option<UdpHandle> {
-            self.0.lookup(&tuple(local, Port(port), (remote.0, Port(remote.1))))
+            self.lookup_at(local, port, remote, IfaceId(1))
+        }
+
+        fn lookup_at(
+            &self,
+            local: Ipv4Addr,
+            port: u16,
+            remote: (Ipv4Addr, u16),
+            iface: IfaceId,
+        ) -> Option<UdpHandle> {
+            self.0.lookup(&tuple(local, Port(port), (remote.0, Port(remote.1))), Some(iface))
         }
     }
 
@@ -484,6 +533,34 @@ mod tests {
             assert!((50..150).contains(&count), "{count}");
         }
         assert_eq!(bench.lookup(A, 53, (B, 7)), bench.lookup(A, 53, (B, 7)));
+    }
+
+    #[test]
+    fn of_those_that_share_an_address_the_last_one_hears() {
+        let mut bench = Bench::new();
+        let options = BindOptions { share_address: true, ..BindOptions::default() };
+        let mut bind = || bench.0.bind(None, Port(53), options, &RANGE, &mut bench.1).unwrap();
+        let [first, last] = [bind(), bind()];
+        assert!((0..100).all(|n| bench.lookup(A, 53, (B, n)) == Some(last)));
+        bench.0.close(last);
+        assert_eq!(bench.lookup(A, 53, (B, 9)), Some(first));
+        assert_eq!(bench.bind(None, 53, true), Err(BindError::InUse), "it shares by port only");
+    }
+
+    #[test]
+    fn one_bound_to_an_interface_hears_nothing_else() {
+        let mut bench = Bench::new();
+        let device = Some(IfaceId(2));
+        let options = BindOptions { device, ..BindOptions::default() };
+        let bound = bench.0.bind(None, Port(53), options, &RANGE, &mut bench.1).unwrap();
+        assert_eq!(bench.lookup(A, 53, (B, 9)), None);
+        assert_eq!(bench.lookup_at(A, 53, (B, 9), IfaceId(2)), Some(bound));
+        let other = BindOptions { device: Some(IfaceId(1)), ..options };
+        let other = bench.0.bind(None, Port(53), other, &RANGE, &mut bench.1).unwrap();
+        assert_eq!(bench.lookup(A, 53, (B, 9)), Some(other), "each interface has its own");
+        assert_eq!(bench.bind(None, 53, false), Err(BindError::InUse), "all interfaces are among them");
+        bench.0.connect(bound, A, Some((B, Port(9)))).unwrap();
+        assert_eq!(bench.lookup(A, 53, (B, 9)), Some(other), "nor when it is connected");
     }
 
     #[test]

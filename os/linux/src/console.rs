@@ -25,7 +25,9 @@ static READINESS: Readiness = Readiness::new();
 /// `ENOMEM`.
 pub fn open_standard() -> Result {
     let console = Description::new(Arc::new(Console), false);
-    console::set_listener(|| READINESS.notify(events::IN | events::RDNORM));
+    console::set_listener(|| {
+        READINESS.notify(events::IN | events::RDNORM);
+    });
     for _ in 0..3 {
         fd::install(console.clone(), false, 0).map_err(|_| ENOMEM)?;
     }

@@ -82,11 +82,13 @@ pub struct Item {
 }
 
 impl Observer for Item {
-    fn notify(&self, came: u32) {
+    fn notify(&self, came: u32) -> bool {
         let wanted = self.interest.lock().events & !FLAGS;
-        if wanted & came != 0 {
-            self.instance.queue(self);
-        }
+        wanted & came != 0 && self.instance.queue(self)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.interest.lock().events & EXCLUSIVE != 0
     }
 
     fn readiness(&self) -> &Readiness {
@@ -151,11 +153,9 @@ struct Instance {
 }
 
 impl Instance {
-    /// Puts an item into the ready list unless it is there, and wakes who waits.
-    fn queue(&self, item: &Item) {
-        if self.put(item) {
-            self.readiness.notify(events::IN | events::RDNORM);
-        }
+    /// Puts an item into the ready list unless it is there, and wakes who waits. Returns whether somebody did.
+    fn queue(&self, item: &Item) -> bool {
+        self.put(item) && self.readiness.notify(events::IN | events::RDNORM)
     }
 
     /// Puts an item at the end of the ready list; false if it is there already.

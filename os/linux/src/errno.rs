@@ -41,12 +41,14 @@ errno! {
     ESPIPE = 29;
     EROFS = 30;
     EPIPE = 32;
+    EDOM = 33;
     ERANGE = 34;
     EDEADLK = 35;
     ENAMETOOLONG = 36;
     ENOLCK = 37;
     ENOSYS = 38;
     ELOOP = 40;
+    EPROTO = 71;
     EOVERFLOW = 75;
     ENOTSOCK = 88;
     EDESTADDRREQ = 89;

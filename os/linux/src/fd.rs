@@ -294,8 +294,17 @@ pub fn remove(fd: i32) -> Outcome<Arc<Description>> {
     slot.map(|slot| slot.description).ok_or(EBADF)
 }
 
+/// The program ends.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Whether descriptors are closed because the program ends, so that no close waits.
+pub fn is_ending() -> bool {
+    ENDING.load(Ordering::Relaxed)
+}
+
 /// Closes all descriptors, as the program ends.
 pub(crate) fn close_all() {
+    ENDING.store(true, Ordering::Relaxed);
     // Dropped one by one when the lock is open: a close may take other locks.
     let all = core::mem::take(&mut TABLE.lock().slots);
     drop(all);

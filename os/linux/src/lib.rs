@@ -30,6 +30,7 @@ pub mod readiness;
 pub mod scheduling;
 pub mod service;
 pub mod signal;
+pub mod signalfd;
 pub mod socket;
 pub mod start;
 pub mod table;

@@ -40,8 +40,11 @@ pub mod events {
 
 /// A registration that outlives a call: epoll(7)'s.
 pub(crate) trait Observer: Send + Sync {
-    /// The object says that these events came. Inside the lock of its list.
-    fn notify(&self, came: u32);
+    /// The object says that these events came. Inside the lock of its list. Returns whether somebody woke who waited.
+    fn notify(&self, came: u32) -> bool;
+
+    /// Whether one of its kind is enough to be told (`EPOLLEXCLUSIVE`).
+    fn is_exclusive(&self) -> bool;
 
     /// The list of those who wait for whoever observes.
     fn readiness(&self) -> &Readiness;
@@ -54,11 +57,20 @@ pub(crate) trait Observer: Send + Sync {
 }
 
 enum Registered {
-    /// A thread in a blocking call or in poll(2). All are woken: an end or an error is for everybody, and one thread may
-    /// take only a part of what came.
+    /// A thread in a blocking call or in poll(2), and the events it waits for. All are woken: one may take only a part of what
+    /// came.
     Thread(Waiter, u32),
-    /// An epoll instance: all are told.
+    /// A thread that takes all of what it is woken for, such as a connection: one of these is woken, unless it is an end or an error,
+    /// which is for everybody.
+    Taker(Waiter, u32),
+    /// An epoll instance: all are told, but of those that are exclusive one that wakes somebody.
     Observer(Arc<dyn Observer>),
+}
+
+impl Registered {
+    fn is_thread(&self, waiter: &Waiter) -> bool {
+        matches!(self, Self::Thread(other, _) | Self::Taker(other, _) if other.is_same_thread(waiter))
+    }
 }
 
 /// The list of those who wait for one object.
@@ -98,7 +110,7 @@ impl Readiness {
 
     /// Takes the thread's registration back.
     pub fn stop_polling(&self, waiter: &Waiter) {
-        self.remove(|entry| matches!(entry, Registered::Thread(other, _) if other.is_same_thread(waiter)));
+        self.remove(|entry| entry.is_thread(waiter));
     }
 
     pub(crate) fn start_observing(&self, item: Arc<dyn Observer>) -> Result<(), Errno> {
@@ -143,22 +155,34 @@ impl Readiness {
 
     /// The object has changed: these events may hold now that did not, or hold anew (edges are counted by calls).
     ///
-    /// In a kernel section; takes no lock but this list's and those of the epoll instances in it.
-    pub fn notify(&self, events: u32) {
+    /// In a kernel section; takes no lock but this list's and those of the epoll instances in it. Returns whether somebody woke.
+    pub fn notify(&self, events: u32) -> bool {
         // Paired with `add`: either we see the entry, or who added it sees the change that was made before this.
         core::sync::atomic::fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
-            return;
+            return false;
         }
+        let for_all = events & events::ALWAYS != 0;
+        let (mut any, mut one) = (false, false);
         for entry in self.registered.lock().iter() {
-            match entry {
-                Registered::Thread(waiter, wanted) if wanted & events != 0 => {
-                    sched::wake(waiter);
+            let is_alone = match entry {
+                Registered::Thread(..) => false,
+                Registered::Taker(..) => true,
+                Registered::Observer(item) => item.is_exclusive(),
+            };
+            if is_alone && one && !for_all {
+                continue;
+            }
+            let is_woken = match entry {
+                Registered::Thread(waiter, wanted) | Registered::Taker(waiter, wanted) => {
+                    wanted & events != 0 && sched::wake(waiter)
                 }
                 Registered::Observer(item) => item.notify(events),
-                _ => {}
-            }
+            };
+            any |= is_woken;
+            one |= is_woken && is_alone;
         }
+        any
     }
 
     /// Repeats `attempt` until it gives something else than `EAGAIN`, waiting for `events` in between, at most until the
@@ -171,6 +195,32 @@ impl Readiness {
         events: u32,
         nonblocking: bool,
         deadline: Option<u64>,
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.block(Registered::Thread, events, nonblocking, deadline, attempt)
+    }
+
+    /// As [`Self::block_on`], for an attempt that takes all of what one notification is about, such as a connection: of those who
+    /// wait so, each notification wakes one.
+    ///
+    /// # Errors
+    /// As [`Self::block_on`].
+    pub fn take_on<T>(
+        &self,
+        events: u32,
+        nonblocking: bool,
+        deadline: Option<u64>,
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.block(Registered::Taker, events, nonblocking, deadline, attempt)
+    }
+
+    fn block<T>(
+        &self,
+        kind: fn(Waiter, u32) -> Registered,
+        events: u32,
+        nonblocking: bool,
+        deadline: Option<u64>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         loop {
@@ -179,23 +229,23 @@ impl Readiness {
                 result => return result,
             }
             let waiter = sched::prepare_wait();
-            if let Err(error) = self.add(Registered::Thread(waiter.clone(), events | events::ALWAYS)) {
+            if let Err(error) = self.add(kind(waiter.clone(), events | events::ALWAYS)) {
                 sched::cancel_wait(&waiter);
                 return Err(error);
             }
             // The second look: a change before we were in the list is seen here, one after it ends the wait.
             let second = attempt();
-            let wake = if matches!(second, Err(EAGAIN)) {
-                sched::wait(deadline)
-            } else if sched::cancel_wait(&waiter) {
-                Wake::Deadline
-            } else {
-                Wake::Woken
-            };
-            self.stop_polling(&waiter);
             if !matches!(second, Err(EAGAIN)) {
+                let is_chosen = !sched::cancel_wait(&waiter);
+                self.stop_polling(&waiter);
+                // It was woken for what another one is to take now.
+                if is_chosen && matches!(kind(waiter, 0), Registered::Taker(..)) {
+                    self.notify(events);
+                }
                 return second;
             }
+            let wake = sched::wait(deadline);
+            self.stop_polling(&waiter);
             match wake {
                 Wake::Woken => {}
                 Wake::Deadline => return attempt(),

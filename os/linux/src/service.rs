@@ -53,7 +53,7 @@ pub(crate) fn absent(service: Service) -> Result {
     let (number, what, error) = match service {
         Service::Files => (2, "files are", ENOSYS),
         Service::Pipes => (22, "pipes are", ENOSYS),
-        Service::Events => (213, "epoll, eventfd, timerfd and select are", ENOSYS),
+        Service::Events => (213, "epoll, eventfd, timerfd, signalfd and select are", ENOSYS),
         Service::Timers => (222, "POSIX timers are", ENOSYS),
         Service::Scheduling => (144, "scheduling policies are", ENOSYS),
         Service::Futexes => (202, "futex operations but wait and wake are", ENOSYS),

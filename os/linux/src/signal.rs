@@ -27,7 +27,7 @@ use crate::process::PID;
 use crate::{limits, time};
 
 /// sizeof(sigset_t) of the kernel.
-const SET_SIZE: usize = 8;
+pub(crate) const SET_SIZE: usize = 8;
 /// Signals are numbered 1 to this.
 const MAX: u8 = 64;
 
@@ -58,7 +58,7 @@ const SIG_IGN: u64 = 1;
 const SI_USER: i32 = 0;
 pub(crate) const SI_KERNEL: i32 = 0x80;
 pub(crate) const SI_TIMER: i32 = -2;
-const SI_TKILL: i32 = -6;
+pub(crate) const SI_TKILL: i32 = -6;
 
 const SA_ONSTACK: u64 = 0x0800_0000;
 const SA_RESTART: u64 = 0x1000_0000;
@@ -67,11 +67,11 @@ const SA_RESETHAND: u64 = 0x8000_0000;
 const SA_RESTORER: u64 = 0x0400_0000;
 
 /// Signals that nobody blocks.
-const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
+pub(crate) const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 /// Signals that a fault raises: blocked or ignored, they end the program all the same.
 const SYNCHRONOUS: u64 = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
 
-const fn bit(signal: u8) -> u64 {
+pub(crate) const fn bit(signal: u8) -> u64 {
     1 << (signal - 1)
 }
 
@@ -88,6 +88,20 @@ static TIMERS: Once<TimerSignals> = Once::new();
 /// Has timers told of signals from now on.
 pub(crate) fn tell_timers(timers: TimerSignals) {
     let _ = TIMERS.set(timers);
+}
+
+/// Who is told that a signal has become pending, by its number: signalfd(2)'s descriptors.
+static DESCRIPTORS: Once<fn(u8)> = Once::new();
+
+/// Has descriptors told of signals from now on.
+pub(crate) fn tell_descriptors(told: fn(u8)) {
+    let _ = DESCRIPTORS.set(told);
+}
+
+fn tell_of_pending(signal: u8) {
+    if let Some(told) = DESCRIPTORS.get() {
+        told(signal);
+    }
 }
 
 /// `struct kernel_sigaction`.
@@ -191,6 +205,7 @@ pub(crate) fn send_to_thread(thread: &Arc<Thread>, info: SignalInfo) -> core::re
     if notify {
         sched::notify(thread);
     }
+    tell_of_pending(info.signal);
     Ok(Sent::Pending)
 }
 
@@ -206,6 +221,7 @@ pub(crate) fn send_to_process(info: SignalInfo) -> core::result::Result<Sent, Er
     PROCESS.lock().add(info, SIGRTMIN, limits::signals()).map_err(|_| EAGAIN)?;
     // Pending first, then the search: a thread that unblocks it meanwhile sees it.
     find_taker(bit(info.signal));
+    tell_of_pending(info.signal);
     Ok(Sent::Pending)
 }
 
@@ -454,12 +470,12 @@ pub fn rt_sigprocmask(how: i32, set: u64, old: u64, size: usize) -> Result {
 }
 
 /// Signals that are pending for a thread: its own and the process's.
-fn pending(thread: &Thread) -> u64 {
+pub(crate) fn pending(thread: &Thread) -> u64 {
     thread.signals.lock().pending.set() | PROCESS.lock().set()
 }
 
 /// Takes one of these signals, the thread's own first, to be delivered.
-fn take(thread: &Thread, set: u64) -> Option<SignalInfo> {
+pub(crate) fn take(thread: &Thread, set: u64) -> Option<SignalInfo> {
     let own = thread.signals.lock().pending.take(set);
     let mut info = own.or_else(|| PROCESS.lock().take(set))?;
     if let Some(timers) = TIMERS.get() {

@@ -12,7 +12,7 @@ use crate::futex::{robust, waitv};
 use crate::socket::message;
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
-    signal, socket, thread, time, timer, timerfd, usage,
+    signal, signalfd, socket, thread, time, timer, timerfd, usage,
 };
 
 /// How much of a call works.
@@ -96,6 +96,7 @@ macro_rules! syscalls {
     (@owner epoll::$handler:ident) => { Some(Service::Events) };
     (@owner eventfd::$handler:ident) => { Some(Service::Events) };
     (@owner timerfd::$handler:ident) => { Some(Service::Events) };
+    (@owner signalfd::$handler:ident) => { Some(Service::Events) };
     (@owner poll::select) => { Some(Service::Events) };
     (@owner poll::pselect6) => { Some(Service::Events) };
     (@owner timer::$handler:ident) => { Some(Service::Timers) };
@@ -184,8 +185,8 @@ syscalls! {
     51 getsockname(sockfd, addr, addrlen) => socket::getsockname, full;
     52 getpeername(sockfd, addr, addrlen) => socket::getpeername, full;
     53 socketpair(domain, kind, protocol, sv) => socket::socketpair, full;
-    54 setsockopt(sockfd, level, optname, optval, optlen) => socket::setsockopt, partial "the options that std, tokio and socket2 set; others are ENOPROTOOPT";
-    55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN";
+    54 setsockopt(sockfd, level, optname, optval, optlen) => socket::setsockopt, partial "the options of docs/sockets.md; others are ENOPROTOOPT";
+    55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt";
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
     60 exit(status) => thread::exit, full;
     62 kill(pid, sig) => signal::kill, partial "own process; no stopping";
@@ -290,7 +291,7 @@ syscalls! {
     230 clock_nanosleep(clock, flags, t, remain) => time::clock_nanosleep, full;
     231 exit_group(status) => process::exit_group, full;
     232 epoll_wait(epfd, events, maxevents, timeout) => epoll::epoll_wait, full;
-    233 epoll_ctl(epfd, op, fd, event) => epoll::epoll_ctl, partial "EPOLLEXCLUSIVE wakes all";
+    233 epoll_ctl(epfd, op, fd, event) => epoll::epoll_ctl, full;
     234 tgkill(tgid, tid, sig) => signal::tgkill, partial "no stopping";
     235 utimes(path, times) => attributes::utimes, full;
     257 openat(dirfd, path, flags, mode) => open::openat, partial "no O_ASYNC; O_DIRECT and O_SYNC change nothing";
@@ -312,12 +313,14 @@ syscalls! {
     274 get_robust_list(pid, head_ptr, len_ptr) => robust::get_robust_list, full;
     280 utimensat(dirfd, path, times, flags) => attributes::utimensat, full;
     281 epoll_pwait(epfd, events, maxevents, timeout, sigmask, sigsetsize) => epoll::epoll_pwait, full;
+    282 signalfd(fd, mask, sizemask) => signalfd::signalfd, full;
     283 timerfd_create(clockid, flags) => timerfd::timerfd_create, full;
     284 eventfd(initval) => eventfd::eventfd, full;
     285 fallocate(fd, mode, offset, len) => attributes::fallocate, partial "as tmpfs: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE";
     286 timerfd_settime(fd, flags, new_value, old_value) => timerfd::timerfd_settime, full;
     287 timerfd_gettime(fd, curr_value) => timerfd::timerfd_gettime, full;
     288 accept4(sockfd, addr, addrlen, flags) => socket::accept4, full;
+    289 signalfd4(fd, mask, sizemask, flags) => signalfd::signalfd4, full;
     290 eventfd2(initval, flags) => eventfd::eventfd2, full;
     291 epoll_create1(flags) => epoll::epoll_create1, full;
     292 dup3(oldfd, newfd, flags) => file::dup3, full;

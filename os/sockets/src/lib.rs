@@ -5,15 +5,21 @@
 //! a program has done something. A socket has queues of its own with short locks; reading and writing touch these on any CPU
 //! and post to the owner what there is to do. Only what makes and ends endpoints takes the stack's own lock.
 //!
-//! Lock order: the stack, a socket's state, a socket's queue, readiness.
+//! Lock order: a change of a socket's options, the stack, a socket's state, its options, its queues, readiness.
 
 #![no_std]
 #![deny(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod bound;
 mod config;
+#[cfg(test)]
+mod documented;
+mod ioctl;
+mod ip_options;
 mod options;
 mod pass;
 mod service;

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use frame::{Pressure, RxFrame, TxFrame};
@@ -292,15 +292,12 @@ impl Net {
         Some(iface)
     }
 
-    /// Gives a stream socket, by its number, a local address.
+    /// Whether a stream socket may have a local address. `free`: also one that is not this host's (`IP_FREEBIND`).
     ///
     /// # Errors
-    /// `EADDRINUSE`, `EADDRNOTAVAIL`.
-    pub fn bind(&mut self, socket: u64, wanted: SocketAddrV4, reuse: bool) -> Result<SocketAddrV4, Errno> {
-        if !wanted.ip().is_unspecified() && !self.stack.is_own(*wanted.ip()) {
-            return Err(EADDRNOTAVAIL);
-        }
-        self.bound.bind(socket, wanted, reuse)
+    /// `EADDRNOTAVAIL`.
+    pub fn check_local(&self, wanted: Ipv4Addr, free: bool) -> Result<(), Errno> {
+        if free || wanted.is_unspecified() || self.stack.is_own(wanted) { Ok(()) } else { Err(EADDRNOTAVAIL) }
     }
 
     /// One pass: what programs have posted, what devices have received, what is due, what follows. Returns whether there is

@@ -1,5 +1,6 @@
 //! [`TcpSocket`]: a stream socket, as the program sees it. What the network pass does with it is in [`owner`].
 
+mod info;
 mod options;
 mod owner;
 mod queues;
@@ -22,15 +23,20 @@ use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::HEADROOM;
-use net::stack::{ConnectError, ListenerHandle, OpenError, TcpHandle};
-use net::tcp::{FourTuple, State};
+use net::stack::{ConnectError, ListenOptions, ListenerHandle, OpenError, TcpHandle};
+use net::tcp::{Flow, FourTuple, State};
 use sync::SpinLock;
 use wire::Port;
 
-use self::options::Options;
-use self::queues::{ReceiveQueue, SendQueue, deliver};
+use self::options::{Options, name as tcp_name};
+use self::queues::{ReceiveQueue, SendLimits, SendQueue, deliver};
+use crate::bound::Sharing;
 use crate::config;
-use crate::options::{SOL_SOCKET, deadline, name, of_int};
+use crate::ioctl;
+use crate::ip_options::{self, Ip};
+use crate::options::{
+    self as common_options, Common, IPPROTO_IP, IPPROTO_TCP, SOL_SOCKET, deadline, int, name, of_int,
+};
 use crate::pass::{self, Net};
 
 /// Most octets of a frame that a write makes: a segment's.
@@ -95,6 +101,8 @@ pub struct TcpSocket {
     send: SpinLock<SendQueue>,
     accepted: SpinLock<VecDeque<Arc<TcpSocket>>>,
     options: SpinLock<Options>,
+    /// Held while they are changed, which may need a look at the stack: before its lock.
+    setting: SpinLock<()>,
     /// Stands in the owner's list.
     posted: AtomicBool,
     requests: AtomicU32,
@@ -102,6 +110,8 @@ pub struct TcpSocket {
     read: AtomicU32,
     /// It found no memory for a frame, and is told when there is ([`pass::starve`]).
     starved: AtomicBool,
+    /// close(2) waits until all is sent.
+    lingers: AtomicBool,
     /// `SO_ERROR`; 0: none.
     error: AtomicU16,
 }
@@ -124,10 +134,12 @@ impl TcpSocket {
             send: SpinLock::new(SendQueue::default()),
             accepted: SpinLock::new(VecDeque::new()),
             options: SpinLock::new(options),
+            setting: SpinLock::new(()),
             posted: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             read: AtomicU32::new(0),
             starved: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
             error: AtomicU16::new(0),
         })
     }
@@ -161,8 +173,9 @@ impl TcpSocket {
         }
     }
 
-    fn send_limit(&self) -> usize {
-        self.options.lock().common.send_buffer as usize
+    fn send_limits(&self) -> SendLimits {
+        let options = self.options.lock();
+        SendLimits { buffer: options.common.send_buffer as usize, not_sent: options.not_sent_low_water() }
     }
 
     /// Has the owner look at this socket.
@@ -308,10 +321,10 @@ impl TcpSocket {
 
     /// Queues a frame's worth; `EAGAIN`: there is no room.
     fn send_chunk(&self, from: &mut UserBuffers) -> Result<usize, Errno> {
-        let limit = self.send_limit();
+        let limits = self.send_limits();
         let shut = {
             let mut send = self.send.lock();
-            if !send.shut && !send.has_room(limit) {
+            if !send.shut && !send.has_room(limits) {
                 send.wanted = true;
                 return Err(EAGAIN);
             }
@@ -398,14 +411,97 @@ impl TcpSocket {
         }
     }
 
-    /// Has the flow follow options that were changed.
+    // Options.
+
+    /// Has the flow, or those that come, follow options that were changed.
     fn configure(&self) {
-        let Some(flow) = self.flow() else { return };
+        let phase = self.phase();
         let options = self.options.lock().clone();
         pass::with(|net| {
             let now = pass::now();
-            net.stack.tcp_configure(flow, now, |flow| options.apply(flow, now));
+            match phase {
+                Phase::Connecting { flow, .. } | Phase::Connected { flow, .. } => {
+                    net.stack.tcp_configure(flow, now, |flow| options.apply(flow, now));
+                }
+                Phase::Listening { listener, .. } => {
+                    net.stack.tcp_set_listener_config(listener, options.config());
+                }
+                Phase::Idle | Phase::Over { .. } => {}
+            }
         });
+    }
+
+    /// How it is to be bound.
+    fn binding(&self) -> (Sharing, Ip) {
+        let options = self.options.lock();
+        let Common { reuse_address: address, reuse_port: port, .. } = options.common;
+        (Sharing { address, port }, options.ip)
+    }
+
+    /// Options that tell of the connection and are not set. `None`: it is another one.
+    fn told(&self, level: i32, name: i32) -> Option<Result<Vec<u8>, Errno>> {
+        let flow = self.flow();
+        match (level, name) {
+            (IPPROTO_TCP, tcp_name::INFO) => Some(Ok(self.info())),
+            (IPPROTO_TCP, tcp_name::MAXSEG) => {
+                let mss = pass::look(|net| Some(net.stack.tcp(flow?)?.info(pass::now()).snd_mss)).flatten();
+                mss.map(|mss| Ok(of_int(mss as i32)))
+            }
+            (IPPROTO_IP, ip_options::name::MTU) => {
+                let mtu = pass::look(|net| net.stack.tcp_path_mtu(flow?)).flatten();
+                Some(mtu.map(|mtu| of_int(mtu.into())).ok_or(ENOTCONN))
+            }
+            (SOL_SOCKET, name::MEMINFO) => {
+                let received = self.receive.lock().octets();
+                let to_send = self.send.lock().octets();
+                Some(Ok(common_options::memory_info(&self.options.lock().common, received, to_send, 0)))
+            }
+            _ => None,
+        }
+    }
+
+    /// `TCP_INFO`.
+    fn info(&self) -> Vec<u8> {
+        let held = self.send.lock().octets();
+        let connection = |flow| {
+            let (info, mtu) = pass::look(|net| {
+                Some((net.stack.tcp(flow)?.info(pass::now()), net.stack.tcp_path_mtu(flow)?))
+            })
+            .flatten()?;
+            Some(info::of_connection(&info, mtu, held))
+        };
+        match self.phase() {
+            Phase::Connecting { flow, .. } | Phase::Connected { flow, .. } => connection(flow),
+            Phase::Listening { backlog, .. } => Some(info::of_listener(self.accepted.lock().len(), backlog)),
+            Phase::Idle | Phase::Over { .. } => None,
+        }
+        .unwrap_or_else(|| info::without_connection(info::CLOSE))
+    }
+
+    // Closing.
+
+    /// Waits until all that was written is acknowledged, the end among it, if the program wants close(2) to do so (`SO_LINGER`).
+    /// As the program ends nobody waits, and a signal ends it.
+    fn wait_until_sent(&self) {
+        let linger = self.options.lock().common.linger();
+        let (Some(linger), Phase::Connected { flow, .. }) = (linger, self.phase()) else { return };
+        if linger.is_zero() || fd::is_ending() || self.receive.lock().octets() > 0 {
+            return;
+        }
+        self.lingers.store(true, Ordering::Release);
+        self.send.lock().shut = true;
+        self.requests.fetch_or(request::SHUTDOWN, Ordering::AcqRel);
+        pass::with(|net| net.stack.tcp_orphan(flow, pass::now()));
+        self.post();
+        let is_sent = || {
+            let is_sent = self.flow().is_none_or(|flow| {
+                let state = pass::look(|net| net.stack.tcp(flow).map(|flow| flow.state())).flatten();
+                state.is_none_or(|state| matches!(state, State::FinWait2 | State::TimeWait | State::Closed))
+            });
+            if is_sent { Ok(()) } else { Err(EAGAIN) }
+        };
+        // What is not sent by then goes on without us.
+        let _ = self.readiness.block_on(events::ALWAYS, false, deadline(Some(linger)), is_sent);
     }
 }
 
@@ -429,7 +525,8 @@ fn is_over(net: &Net, flow: TcpHandle) -> bool {
     net.stack.tcp(flow).is_none_or(|flow| matches!(flow.state(), State::TimeWait | State::Closed))
 }
 
-const UNBOUND: Address = Address::Inet(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)));
+const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+const UNBOUND: Address = Address::Inet(SocketAddr::V4(ANY));
 
 impl File for TcpSocket {
     fn read(&self, to: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
@@ -468,14 +565,15 @@ impl File for TcpSocket {
                 }
             }
             Phase::Connected { .. } | Phase::Over { .. } => {
+                let low_water = self.options.lock().receive_low_water(usize::MAX);
                 let (readable, ended) = {
                     let receive = self.receive.lock();
-                    (receive.octets() > 0, receive.is_at_end())
+                    (receive.octets() >= low_water, receive.is_at_end())
                 };
-                let limit = self.send_limit();
+                let limits = self.send_limits();
                 let (room, shut) = {
                     let mut send = self.send.lock();
-                    let room = send.is_writable(limit);
+                    let room = send.is_writable(limits);
                     send.wanted |= !room;
                     (room && !self.starved.load(Ordering::Acquire), send.shut)
                 };
@@ -509,13 +607,25 @@ impl File for TcpSocket {
     fn ioctl(&self, op: u32, arg: u64) -> linux::errno::Result {
         const FIONREAD: u32 = 0x541b;
         const TIOCOUTQ: u32 = 0x5411;
+        const SIOCATMARK: u32 = 0x8905;
+        const SIOCOUTQNSD: u32 = 0x894b;
+        if !matches!(op, FIONREAD | TIOCOUTQ | SIOCATMARK | SIOCOUTQNSD) {
+            return ioctl::interfaces(op, arg);
+        }
         if matches!(self.phase(), Phase::Listening { .. }) {
             return Err(EINVAL);
         }
+        let of_flow = |count: fn(&Flow) -> u32| {
+            let flow = self.flow();
+            flow.and_then(|flow| pass::look(|net| net.stack.tcp(flow).map(count)).flatten()).unwrap_or(0)
+                as usize
+        };
         let value = match op {
             FIONREAD => self.receive.lock().octets(),
-            TIOCOUTQ => self.send.lock().octets(),
-            _ => return Err(linux::errno::ENOTTY),
+            TIOCOUTQ => self.send.lock().octets() + of_flow(Flow::unacknowledged),
+            SIOCOUTQNSD => self.send.lock().octets() + of_flow(Flow::not_sent),
+            // Urgent data is in line, and not marked (RFC 6093).
+            _ => 0,
         };
         kernel::uaccess::write(arg, value as i32)?;
         Ok(0)
@@ -526,6 +636,7 @@ impl File for TcpSocket {
     }
 
     fn close(&self) {
+        self.wait_until_sent();
         // With a flow in the owner's pass, behind what was written; without one at once.
         self.requests.fetch_or(request::CLOSE, Ordering::AcqRel);
         if self.flow().is_some() {
@@ -548,19 +659,21 @@ impl Socket for TcpSocket {
 
     fn bind(&self, address: &Address) -> Result<(), Errno> {
         let address = v4(address)?;
-        let reuse = {
-            let options = self.options.lock();
-            options.common.reuse_address || options.common.reuse_port
-        };
+        let (sharing, ip) = self.binding();
         pass::with(|net| {
             let bindable = {
                 let place = self.place.lock();
-                matches!(place.phase, Phase::Idle) && place.bound.is_none()
+                matches!(place.phase, Phase::Idle) && place.bound.is_none_or(|local| local.port() == 0)
             };
             if !bindable {
                 return Err(EINVAL);
             }
-            let local = net.bind(self.inode, address, reuse)?;
+            net.check_local(*address.ip(), ip.free_bind)?;
+            let local = if address.port() == 0 && ip.bind_without_port {
+                address
+            } else {
+                net.bound.bind(self.inode, address, sharing)?
+            };
             self.place.lock().bound = Some(local);
             Ok(())
         })
@@ -572,6 +685,7 @@ impl Socket for TcpSocket {
         let backlog = usize::try_from(backlog).unwrap_or(MAX_BACKLOG).min(MAX_BACKLOG);
         let this = self.this.upgrade().ok_or(EINVAL)?;
         let config = self.options.lock().config();
+        let (sharing, ip) = self.binding();
         pass::with(|net| {
             let bound = {
                 let mut place = self.place.lock();
@@ -586,13 +700,18 @@ impl Socket for TcpSocket {
                     _ => return Err(EINVAL),
                 }
             };
+            // Those that listen meet those that listen: who shares an address only is alone here.
             let local = match bound {
-                Some(local) => local,
-                None => net.bind(self.inode, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), false)?,
+                Some(local) if local.port() != 0 => {
+                    net.bound.check_listen(self.inode, local)?;
+                    local
+                }
+                bound => net.bound.bind(self.inode, bound.unwrap_or(ANY), sharing)?,
             };
             self.place.lock().bound = Some(local);
-            let listening =
-                net.stack.tcp_listen(specified(*local.ip()), Port(local.port()), backlog + 1, config);
+            let options =
+                ListenOptions { backlog: backlog + 1, shared: sharing.port, nonlocal: ip.free_bind };
+            let listening = net.stack.tcp_listen(specified(*local.ip()), Port(local.port()), options, config);
             let listener = listening.map_err(|error| {
                 if bound.is_none() {
                     self.unbind(net);
@@ -613,7 +732,7 @@ impl Socket for TcpSocket {
 
     fn accept(&self, nonblocking: bool) -> Result<(Arc<dyn Socket>, Address), Errno> {
         let deadline = deadline(self.options.lock().common.receive_timeout);
-        let accepted = self.readiness.block_on(events::IN, nonblocking, deadline, || {
+        let accepted = self.readiness.take_on(events::IN, nonblocking, deadline, || {
             if !matches!(self.phase(), Phase::Listening { .. }) {
                 return Err(EINVAL);
             }
@@ -707,6 +826,10 @@ impl Socket for TcpSocket {
         }
         let deadline = deadline(self.options.lock().common.receive_timeout);
         let (peek, discard) = (flags & flags::PEEK != 0, flags & flags::TRUNC != 0);
+        let enough = match flags & flags::WAITALL {
+            0 => self.options.lock().receive_low_water(to.len()),
+            _ => to.len(),
+        };
         let mut len = 0;
         loop {
             let got = self.readiness.block_on(events::IN, nonblocking, deadline, || {
@@ -721,7 +844,7 @@ impl Socket for TcpSocket {
                 }
                 Err(error) => return Err(error),
             }
-            if flags & flags::WAITALL == 0 || peek || to.is_empty() {
+            if len >= enough || peek || to.is_empty() {
                 break;
             }
         }
@@ -783,12 +906,37 @@ impl Socket for TcpSocket {
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        self.options.lock().set(level, name, value)?;
-        self.configure();
+        let quick_ack = {
+            let _setting = self.setting.lock();
+            let mut options = self.options.lock().clone();
+            if level == IPPROTO_TCP && name == tcp_name::WINDOW_CLAMP && int(value)? == 0 {
+                // It cannot be taken back where windows were offered.
+                if !matches!(self.phase(), Phase::Idle | Phase::Over { .. }) {
+                    return Err(EINVAL);
+                }
+            }
+            options.set(level, name, value)?;
+            let quick_ack = (level == IPPROTO_TCP && name == tcp_name::QUICKACK).then(|| options.quick_ack());
+            *self.options.lock() = options;
+            quick_ack
+        };
+        match (quick_ack, self.flow()) {
+            (Some(quick), Some(flow)) => drop(pass::with(|net| {
+                net.stack.tcp_configure(flow, pass::now(), |flow| flow.set_quick_ack(quick));
+            })),
+            _ => self.configure(),
+        }
+        if level == SOL_SOCKET && name == name::RCVLOWAT {
+            // What was too little may be enough.
+            self.readiness.notify(events::IN | events::RDNORM);
+        }
         Ok(())
     }
 
     fn option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        if let Some(told) = self.told(level, name) {
+            return told;
+        }
         Ok(match (level, name) {
             (SOL_SOCKET, name::ERROR) => {
                 of_int(self.take_error().err().map_or(0, |Errno(error)| error.into()))
@@ -796,8 +944,12 @@ impl Socket for TcpSocket {
             (SOL_SOCKET, name::TYPE) => of_int(1),
             (SOL_SOCKET, name::PROTOCOL) => of_int(6),
             (SOL_SOCKET, name::DOMAIN) => of_int(AF_INET.into()),
+            (SOL_SOCKET, name::COOKIE) => self.inode.to_le_bytes().to_vec(),
             (SOL_SOCKET, name::ACCEPTCONN) => of_int(matches!(self.phase(), Phase::Listening { .. }).into()),
-            _ => self.options.lock().get(level, name)?,
+            _ => {
+                let options = self.options.lock().clone();
+                options.get(level, name)?
+            }
         })
     }
 }

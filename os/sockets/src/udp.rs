@@ -1,8 +1,10 @@
 //! [`UdpSocket`]: a datagram socket. Its queue is the endpoint's in the stack.
 
+mod options;
+
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use frame::Frame;
@@ -17,34 +19,27 @@ use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::stack::{SendError, UdpSend};
-use net::udp::{BindError, Datagram, UdpHandle, UdpOptions};
-use net::{DropReason, HEADROOM, IfaceId, Stack};
+use net::udp::{BindError, Datagram, Endpoint, UdpHandle};
+use net::{DropReason, HEADROOM};
 use sync::SpinLock;
 use wire::Port;
 
-use crate::config;
-use crate::options::{self, Common, IPPROTO_IP, SOL_SOCKET, int, name, of_int};
+use self::options::{Options, address_at, interface};
+use crate::ip_options::name as ip_name;
+use crate::options::{IPPROTO_IP, SOL_SOCKET, deadline, int, memory_info, name, of_int};
 use crate::pass::{self, Net};
+use crate::{config, ioctl};
 
 /// Most octets of a datagram over IPv4.
 const MAX_PAYLOAD: usize = 65_507;
-
-/// Names at `IPPROTO_IP`.
-mod ip_name {
-    pub const TOS: i32 = 1;
-    pub const TTL: i32 = 2;
-    pub const MTU_DISCOVER: i32 = 10;
-    pub const RECVERR: i32 = 11;
-    pub const MULTICAST_IF: i32 = 32;
-    pub const MULTICAST_TTL: i32 = 33;
-    pub const MULTICAST_LOOP: i32 = 34;
-    pub const ADD_MEMBERSHIP: i32 = 35;
-    pub const DROP_MEMBERSHIP: i32 = 36;
-}
+/// Most datagrams of one send (`UDP_MAX_SEGMENTS`).
+const MAX_SEGMENTS: usize = 128;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Phase {
     endpoint: Option<UdpHandle>,
+    /// The address it is bound to without a port (`IP_BIND_ADDRESS_NO_PORT`), until it is connected or sends.
+    address: Option<Ipv4Addr>,
 }
 
 /// A datagram socket.
@@ -53,8 +48,9 @@ pub struct UdpSocket {
     inode: u64,
     readiness: Readiness,
     phase: SpinLock<Phase>,
-    common: SpinLock<Common>,
-    udp: SpinLock<UdpOptions>,
+    options: SpinLock<Options>,
+    /// Held while they are changed, which may need a look at the stack: before its lock.
+    setting: SpinLock<()>,
     /// shutdown(2) was called, for receiving and for sending.
     receive_shut: AtomicBool,
     send_shut: AtomicBool,
@@ -68,8 +64,8 @@ impl UdpSocket {
             inode: fd::next_inode(),
             readiness: Readiness::new(),
             phase: SpinLock::new(Phase::default()),
-            common: SpinLock::new(Common::new()),
-            udp: SpinLock::new(UdpOptions::DEFAULT),
+            options: SpinLock::new(Options::new()),
+            setting: SpinLock::new(()),
             receive_shut: AtomicBool::new(false),
             send_shut: AtomicBool::new(false),
         })
@@ -80,18 +76,22 @@ impl UdpSocket {
         self.readiness.notify(events::IN | events::RDNORM | events::OUT | events::WRNORM | events::ERR);
     }
 
-    /// The endpoint, made if there is none.
-    fn endpoint(&self, net: &mut Net, local: SocketAddrV4) -> Result<UdpHandle, Errno> {
-        if let Some(endpoint) = self.phase.lock().endpoint {
-            return Ok(endpoint);
+    /// The endpoint, made at a free port if there is none.
+    fn endpoint(&self, net: &mut Net) -> Result<UdpHandle, Errno> {
+        let phase = *self.phase.lock();
+        match phase.endpoint {
+            Some(endpoint) => Ok(endpoint),
+            None => self.bind_to(net, phase.address, Port::NONE),
         }
-        let shared = {
-            let common = self.common.lock();
-            common.reuse_address || common.reuse_port
+    }
+
+    /// Makes the endpoint.
+    fn bind_to(&self, net: &mut Net, address: Option<Ipv4Addr>, port: Port) -> Result<UdpHandle, Errno> {
+        let (binding, wanted) = {
+            let options = self.options.lock();
+            (options.binding(), options.for_stack())
         };
-        let address = (!local.ip().is_unspecified()).then_some(*local.ip());
-        let endpoint = net.stack.udp_bind(address, Port(local.port()), shared).map_err(bind_error)?;
-        let wanted = self.wanted();
+        let endpoint = net.stack.udp_bind(address, port, binding).map_err(bind_error)?;
         if let Some(options) = net.stack.udp_options(endpoint) {
             *options = wanted;
         }
@@ -100,22 +100,21 @@ impl UdpSocket {
         Ok(endpoint)
     }
 
-    /// The options as the stack takes them.
-    fn wanted(&self) -> UdpOptions {
-        // One lock at a time: `set_option` holds both.
-        let broadcast = self.common.lock().broadcast;
-        UdpOptions { broadcast, ..*self.udp.lock() }
-    }
-
     /// Has the endpoint follow options that were changed.
     fn configure(&self) {
         let Some(endpoint) = self.phase.lock().endpoint else { return };
-        let wanted = self.wanted();
+        let wanted = self.options.lock().for_stack();
         pass::with(|net| {
             if let Some(options) = net.stack.udp_options(endpoint) {
                 *options = wanted;
             }
         });
+    }
+
+    /// Looks at the endpoint. `None`: there is none.
+    fn look<T>(&self, f: impl FnOnce(&Endpoint) -> T) -> Option<T> {
+        let endpoint = self.phase.lock().endpoint?;
+        pass::look(|net| net.stack.udp(endpoint).map(f)).flatten()
     }
 
     fn try_receive(&self, peek: bool) -> Result<Datagram, Errno> {
@@ -133,14 +132,13 @@ impl UdpSocket {
 
     /// Joins or leaves a group: `struct ip_mreq` or `ip_mreqn`.
     fn membership(&self, value: &[u8], join: bool) -> Result<(), Errno> {
-        let address = |at: usize| {
-            let octets: [u8; 4] = *value.get(at..)?.first_chunk()?;
-            Some(Ipv4Addr::from(octets))
-        };
-        let (group, local) = (address(0).ok_or(EINVAL)?, address(4).ok_or(EINVAL)?);
+        let (group, local) = (address_at(value, 0)?, address_at(value, 4)?);
         let index = if value.len() >= 12 { int(&value[8..])? } else { 0 };
         pass::with(|net| {
-            let endpoint = self.endpoint(net, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+            if join && !group.is_multicast() {
+                return Err(EINVAL);
+            }
+            let endpoint = self.endpoint(net)?;
             let iface = interface(&net.stack, local, index).ok_or(ENODEV)?;
             let done = if join {
                 net.stack.udp_join(endpoint, iface, group, pass::now())
@@ -149,7 +147,7 @@ impl UdpSocket {
             };
             match (done, join) {
                 (true, _) => Ok(()),
-                (false, true) => Err(if group.is_multicast() { EADDRINUSE } else { EINVAL }),
+                (false, true) => Err(EADDRINUSE),
                 (false, false) => Err(EADDRNOTAVAIL),
             }
         })
@@ -162,20 +160,6 @@ fn wait_for_address(to: Option<(Ipv4Addr, Port)>) {
     if to.is_some_and(|(address, _)| !address.is_loopback()) {
         config::wait_for_address();
     }
-}
-
-/// The interface of an index (from 1), of an address, or the first on a link.
-fn interface(stack: &Stack, address: Ipv4Addr, index: i32) -> Option<IfaceId> {
-    if index > 0 {
-        return stack.interfaces().nth(index as usize - 1).map(|(iface, _)| iface);
-    }
-    let mut interfaces = stack.interfaces();
-    if address.is_unspecified() {
-        return interfaces.map(|(iface, _)| iface).find(|iface| *iface != IfaceId::LOOPBACK);
-    }
-    interfaces
-        .find(|(_, iface)| iface.addresses().any(|(cidr, _)| cidr.address() == address))
-        .map(|(iface, _)| iface)
 }
 
 fn bind_error(error: BindError) -> Errno {
@@ -192,6 +176,9 @@ fn icmp_error(error: &wire::icmpv4::Repr) -> Errno {
     use wire::icmpv4::{Repr, Unreachable};
     match error {
         Repr::Unreachable(Unreachable::Port) => ECONNREFUSED,
+        Repr::Unreachable(Unreachable::Protocol) => ENOPROTOOPT,
+        Repr::Unreachable(Unreachable::FragmentationNeeded { .. }) => EMSGSIZE,
+        Repr::Unreachable(Unreachable::Net) => ENETUNREACH,
         _ => EHOSTUNREACH,
     }
 }
@@ -255,14 +242,14 @@ impl File for UdpSocket {
 
     fn ioctl(&self, op: u32, arg: u64) -> linux::errno::Result {
         const FIONREAD: u32 = 0x541b;
-        if op != FIONREAD {
-            return Err(linux::errno::ENOTTY);
-        }
-        let endpoint = self.phase.lock().endpoint;
-        let len = endpoint.and_then(|endpoint| {
-            pass::look(|net| net.stack.udp(endpoint).and_then(|e| e.next_len())).flatten()
-        });
-        kernel::uaccess::write(arg, len.unwrap_or(0) as i32)?;
+        const TIOCOUTQ: u32 = 0x5411;
+        let value = match op {
+            FIONREAD => self.look(Endpoint::next_len).flatten().unwrap_or(0),
+            // What is sent is the device's at once.
+            TIOCOUTQ => 0,
+            _ => return ioctl::interfaces(op, arg),
+        };
+        kernel::uaccess::write(arg, value as i32)?;
         Ok(0)
     }
 
@@ -289,14 +276,21 @@ impl Socket for UdpSocket {
 
     fn bind(&self, address: &Address) -> Result<(), Errno> {
         let Address::Inet(SocketAddr::V4(address)) = *address else { return Err(EAFNOSUPPORT) };
+        let free_port = address.port() == 0 && self.options.lock().binds_without_port();
         pass::with(|net| {
-            if self.phase.lock().endpoint.is_some() {
+            let phase = *self.phase.lock();
+            if phase.endpoint.is_some() {
                 return Err(EINVAL);
             }
-            self.endpoint(net, address)
+            let local = (!address.ip().is_unspecified()).then_some(*address.ip());
+            if free_port {
+                net.check_local(*address.ip(), self.options.lock().binding().nonlocal)?;
+                self.phase.lock().address = local;
+                return Ok(());
+            }
+            self.bind_to(net, local, Port(address.port())).map(drop)
         })
-        .ok_or(ENETDOWN)??;
-        Ok(())
+        .ok_or(ENETDOWN)?
     }
 
     fn listen(&self, _backlog: i32) -> Result<(), Errno> {
@@ -318,7 +312,7 @@ impl Socket for UdpSocket {
         };
         wait_for_address(remote);
         pass::with(|net| {
-            let endpoint = self.endpoint(net, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+            let endpoint = self.endpoint(net)?;
             net.stack.udp_connect(endpoint, remote, pass::now()).map_err(bind_error)
         })
         .ok_or(ENETDOWN)?
@@ -348,6 +342,10 @@ impl Socket for UdpSocket {
         if len > MAX_PAYLOAD {
             return Err(EMSGSIZE);
         }
+        let segment_size = self.options.lock().segment();
+        if segment_size.is_some_and(|size| len > MAX_SEGMENTS * usize::from(size)) {
+            return Err(EINVAL);
+        }
         let mut payload = Frame::allocate(packets::pool(), HEADROOM, len).ok_or(ENOBUFS)?;
         if len > 0 {
             let room = payload.push_back(len).ok_or(ENOBUFS)?;
@@ -356,11 +354,11 @@ impl Socket for UdpSocket {
             }
         }
         pass::with(|net| {
-            let endpoint = self.endpoint(net, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+            let endpoint = self.endpoint(net)?;
             if let Some(error) = net.stack.udp_take_error(endpoint) {
                 return Err(icmp_error(&error.error));
             }
-            let send = UdpSend { to, from: None, payload, segment_size: None };
+            let send = UdpSend { to, from: None, payload, segment_size };
             net.stack.udp_send(endpoint, send, pass::now()).map_err(send_error)
         })
         .ok_or(ENETDOWN)??;
@@ -371,10 +369,10 @@ impl Socket for UdpSocket {
         if flags & flags::ERRQUEUE != 0 {
             return Err(EAGAIN);
         }
-        let deadline = options::deadline(self.common.lock().receive_timeout);
+        let deadline = deadline(self.options.lock().common.receive_timeout);
         let peek = flags & flags::PEEK != 0;
         let datagram =
-            self.readiness.block_on(events::IN, nonblocking, deadline, || match self.try_receive(peek) {
+            self.readiness.take_on(events::IN, nonblocking, deadline, || match self.try_receive(peek) {
                 Ok(datagram) => Ok(Some(datagram)),
                 Err(EAGAIN) if self.receive_shut.load(Ordering::Relaxed) => Ok(None),
                 Err(error) => Err(error),
@@ -402,64 +400,32 @@ impl Socket for UdpSocket {
     }
 
     fn local_address(&self) -> Result<Address, Errno> {
-        let endpoint = self.phase.lock().endpoint;
-        let local = endpoint.and_then(|endpoint| {
-            pass::look(|net| {
-                let endpoint = net.stack.udp(endpoint)?;
-                Some(SocketAddrV4::new(endpoint.local().unwrap_or(Ipv4Addr::UNSPECIFIED), endpoint.port().0))
-            })
-            .flatten()
-        });
-        Ok(SocketAddr::V4(local.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))).into())
+        let local = self.look(|endpoint| (endpoint.local(), endpoint.port().0));
+        let (address, port) = local.unwrap_or((self.phase.lock().address, 0));
+        Ok(SocketAddr::from((address.unwrap_or(Ipv4Addr::UNSPECIFIED), port)).into())
     }
 
     fn peer_address(&self) -> Result<Address, Errno> {
-        let endpoint = self.phase.lock().endpoint.ok_or(ENOTCONN)?;
-        let (ip, port) = pass::look(|net| net.stack.udp(endpoint).and_then(|endpoint| endpoint.remote()))
-            .flatten()
-            .ok_or(ENOTCONN)?;
+        let (ip, port) = self.look(Endpoint::remote).flatten().ok_or(ENOTCONN)?;
         Ok(SocketAddr::from((ip, port.0)).into())
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         match (level, name) {
-            (SOL_SOCKET, _) => {
-                let mut common = self.common.lock();
-                common.set(name, value)?;
-                self.udp.lock().receive_buffer = common.receive_buffer as usize;
-            }
             (IPPROTO_IP, ip_name::ADD_MEMBERSHIP) => return self.membership(value, true),
             (IPPROTO_IP, ip_name::DROP_MEMBERSHIP) => return self.membership(value, false),
-            (IPPROTO_IP, ip_name::MULTICAST_IF) => {
-                let address =
-                    value.first_chunk().map(|octets: &[u8; 4]| Ipv4Addr::from(*octets)).ok_or(EINVAL)?;
-                let index = if value.len() >= 12 { int(&value[8..])? } else { 0 };
-                let iface = pass::look(|net| interface(&net.stack, address, index)).flatten();
-                self.udp.lock().multicast_iface = Some(iface.ok_or(EADDRNOTAVAIL)?);
+            _ => {
+                let _setting = self.setting.lock();
+                let mut options = self.options.lock().clone();
+                options.set(level, name, value)?;
+                *self.options.lock() = options;
             }
-            (IPPROTO_IP, _) => {
-                // Some programs set these as a single octet (ip(7)).
-                let value = if value.len() == 1 { i32::from(value[0]) } else { int(value)? };
-                let octet = || u8::try_from(value).map_err(|_| EINVAL);
-                let mut udp = self.udp.lock();
-                match name {
-                    ip_name::TOS => udp.traffic_class = (value & 0xff) as u8,
-                    ip_name::TTL => udp.ttl = octet().ok().filter(|&ttl| ttl > 0).ok_or(EINVAL)?,
-                    ip_name::MULTICAST_TTL => udp.multicast_ttl = if value == -1 { 1 } else { octet()? },
-                    ip_name::MULTICAST_LOOP => udp.multicast_loop = value != 0,
-                    ip_name::MTU_DISCOVER => udp.dont_fragment = value == 2 || value == 3,
-                    ip_name::RECVERR => {}
-                    _ => return Err(ENOPROTOOPT),
-                }
-            }
-            _ => return Err(ENOPROTOOPT),
         }
         self.configure();
         Ok(())
     }
 
     fn option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        let udp = *self.udp.lock();
         Ok(match (level, name) {
             (SOL_SOCKET, name::ERROR) => {
                 let endpoint = self.phase.lock().endpoint;
@@ -472,13 +438,21 @@ impl Socket for UdpSocket {
             (SOL_SOCKET, name::PROTOCOL) => of_int(17),
             (SOL_SOCKET, name::DOMAIN) => of_int(AF_INET.into()),
             (SOL_SOCKET, name::ACCEPTCONN) => of_int(0),
-            (SOL_SOCKET, _) => self.common.lock().get(name)?,
-            (IPPROTO_IP, ip_name::TOS) => of_int(udp.traffic_class.into()),
-            (IPPROTO_IP, ip_name::TTL) => of_int(udp.ttl.into()),
-            (IPPROTO_IP, ip_name::MULTICAST_TTL) => of_int(udp.multicast_ttl.into()),
-            (IPPROTO_IP, ip_name::MULTICAST_LOOP) => of_int(udp.multicast_loop.into()),
-            (IPPROTO_IP, ip_name::MTU_DISCOVER) => of_int(if udp.dont_fragment { 2 } else { 0 }),
-            _ => return Err(ENOPROTOOPT),
+            (SOL_SOCKET, name::COOKIE) => self.inode.to_le_bytes().to_vec(),
+            (SOL_SOCKET, name::MEMINFO) => {
+                let queue = self.look(|endpoint| (endpoint.queued_bytes(), endpoint.dropped()));
+                let (received, dropped) = queue.unwrap_or_default();
+                memory_info(&self.options.lock().common, received, 0, dropped)
+            }
+            (IPPROTO_IP, ip_name::MTU) => {
+                let endpoint = self.phase.lock().endpoint;
+                let mtu = pass::look(|net| net.stack.udp_path_mtu(endpoint?, pass::now())).flatten();
+                of_int(mtu.ok_or(ENOTCONN)?.into())
+            }
+            _ => {
+                let options = self.options.lock().clone();
+                options.get(level, name)?
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use frame::{Frame, HeapPool, RxFrame};
-use net::stack::UdpSend;
+use net::stack::{ListenOptions, UdpSend};
 use net::tcp::Config;
 use net::{IfaceId, Instant, Key, Link, ProbeTiming, Settings, Stack};
 use wire::vlan::VlanId;
@@ -45,7 +45,7 @@ pub fn run(octets: &[u8]) {
     let mut now = Instant(0);
     let mut stack = stack(now);
     let config = Config::new(Port(80), Port(0));
-    let listener = stack.tcp_listen(None, Port(80), 4, config).unwrap();
+    let listener = stack.tcp_listen(None, Port(80), ListenOptions::new(4), config).unwrap();
     let socket = stack.udp_bind(None, Port(53), false).unwrap();
     stack.udp_join(socket, IfaceId(1), Ipv4Addr::new(239, 1, 1, 1), now);
     let flow = stack.tcp_connect((None, Port(1000)), (PEER, Port(80)), config, now).unwrap();

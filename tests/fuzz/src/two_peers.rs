@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use frame::{Frame, HeapPool, RxFrame};
-use net::stack::{TcpHandle, UdpSend};
+use net::stack::{ListenOptions, TcpHandle, UdpSend};
 use net::tcp::Config;
 use net::{IfaceId, Instant, Key, Link, Settings, Stack};
 use wire::checksum::Sum;
@@ -81,7 +81,7 @@ pub fn run(octets: &[u8]) {
         send_buffer_max: 8000,
         ..Config::new(Port::NONE, Port::NONE)
     };
-    let listener = stack.tcp_listen(None, Port(80), 2, config).unwrap();
+    let listener = stack.tcp_listen(None, Port(80), ListenOptions::new(2), config).unwrap();
     let endpoint = stack.udp_bind(None, Port(53), false).unwrap();
     let mut play = Play { stack, now, peers: Default::default(), accepted: Vec::new() };
     for step in octets.chunks(8) {

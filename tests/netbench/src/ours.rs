@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use frame::{Frame, RxFrame, TxFrame};
-use net::stack::{ListenerHandle, TcpHandle};
+use net::stack::{ListenOptions, ListenerHandle, TcpHandle};
 use net::tcp::{Config, Events};
 use net::{Event, HEADROOM, IfaceId, Instant, Key, Link, Settings, Stack};
 use wire::{MacAddr, Port};
@@ -44,7 +44,8 @@ impl Host for Ours {
         let cidr = format!("{ADDRESS}/8").parse().expect("an address");
         stack.add_address(iface, cidr, Instant(0)).expect("an address");
         let config = Config::new(Port::NONE, Port::NONE);
-        let listener = stack.tcp_listen(None, Port(PORT), 1024, config).expect("the first");
+        let listener =
+            stack.tcp_listen(None, Port(PORT), ListenOptions::new(1024), config).expect("the first");
         Self {
             program,
             stack,

@@ -101,7 +101,7 @@ impl Stack {
         let sequence = u32::from_be_bytes([transport[4], transport[5], transport[6], transport[7]]);
         let taken = match packet.protocol() {
             Protocol::TCP => self.is_in_flight(&tuple, SeqNumber(sequence)),
-            Protocol::UDP => self.udp.lookup(&tuple).is_some(),
+            Protocol::UDP => self.udp.lookup(&tuple, None).is_some(),
             // Nobody waits for errors about echo requests.
             _ => false,
         };

@@ -10,6 +10,7 @@ use crate::counters::DropReason;
 use crate::frames::{behind, frame_of, prepend, with_head};
 use crate::hooks::{Filtered, Point, View};
 use crate::iface::{IfaceId, Kind, Link, Packet};
+use crate::ip_options::IpOptions;
 use crate::stack::Stack;
 use crate::stack::interfaces::Locality;
 
@@ -73,8 +74,8 @@ pub(super) struct Offload {
 }
 
 impl Stack {
-    /// The way to a destination. `source`: the address it is to come from, if that is decided; `iface`: where it is to leave, for
-    /// groups and broadcasts.
+    /// The way to a destination of what no socket sends. `source`: the address it is to come from, if that is decided; `iface`:
+    /// where it is to leave, for groups and broadcasts.
     pub(super) fn route(
         &self,
         now: Instant,
@@ -82,6 +83,19 @@ impl Stack {
         source: Option<Ipv4Addr>,
         iface: Option<IfaceId>,
     ) -> Result<Egress, DropReason> {
+        self.route_by(now, dst, source, iface, &IpOptions::DEFAULT)
+    }
+
+    /// As [`Self::route`], for a socket.
+    pub(super) fn route_by(
+        &self,
+        now: Instant,
+        dst: Ipv4Addr,
+        source: Option<Ipv4Addr>,
+        iface: Option<IfaceId>,
+        options: &IpOptions,
+    ) -> Result<Egress, DropReason> {
+        let device = options.device;
         if self.is_own(dst) {
             let source = source.unwrap_or(dst);
             return Ok(Egress {
@@ -96,10 +110,12 @@ impl Stack {
             });
         }
         let is_up = |id: IfaceId| self.interface(id).is_some_and(|iface| iface.link().up);
+        let is_usable = |id: IfaceId| is_up(id) && device.is_none_or(|device| device == id);
+        let iface = device.or(iface);
         let to_link = dst.is_multicast() || dst.is_broadcast();
         let routed = match iface {
             Some(_) if to_link => None,
-            _ => self.routes.lookup(dst, is_up),
+            _ => self.routes.lookup(dst, is_usable),
         };
         let id = match (routed, iface) {
             (Some(route), _) => route.iface,
@@ -109,7 +125,8 @@ impl Stack {
                 let mut links = self.interfaces().filter(|(id, _)| *id != IfaceId::LOOPBACK && is_up(*id));
                 links.next().ok_or(DropReason::NoRoute)?.0
             }
-            (None, _) => return Err(DropReason::NoRoute),
+            // Who names an interface without a route says that the destination is there (as Linux).
+            (None, _) => device.ok_or(DropReason::NoRoute)?,
         };
         let iface = self.interface(id).filter(|_| is_up(id)).ok_or(DropReason::NoRoute)?;
         let cast = match self.locality(id, dst) {
@@ -118,6 +135,9 @@ impl Stack {
             _ => Cast::Unicast,
         };
         let gateway = routed.and_then(|route| route.gateway).filter(|_| cast == Cast::Unicast);
+        if options.only_on_link && gateway.is_some() {
+            return Err(DropReason::NoRoute);
+        }
         let next_hop = gateway.unwrap_or(dst);
         let preferred = routed.and_then(|route| route.source).filter(|source| self.is_own(*source));
         let source = source

@@ -54,7 +54,8 @@ pub(crate) use interfaces::is_host;
 pub use interfaces::{AddressError, IfaceError};
 pub use ipv4_output::SendError;
 pub use tcp::{
-    ConnectError, Listener, ListenerHandle, MAX_BACKLOG, MAX_LISTENERS, OpenError, Tcp, TcpHandle,
+    ConnectError, ListenOptions, Listener, ListenerHandle, MAX_BACKLOG, MAX_LISTENERS, OpenError, Tcp,
+    TcpHandle,
 };
 pub use udp::UdpSend;
 

@@ -14,7 +14,8 @@ use wire::{Port, Protocol, SeqNumber, ipv4};
 use crate::counters::DropReason;
 use crate::deadlines::Deadlines;
 use crate::frames::{HEADROOM, add_to_sum, prepend, with_head};
-use crate::iface::Kind;
+use crate::iface::{IfaceId, Kind};
+use crate::ip_options::IpOptions;
 use crate::rng::Rng;
 use crate::slab::{Handle, Slab};
 use crate::stack::interfaces::is_host;
@@ -107,6 +108,8 @@ pub(super) struct Connection {
     /// Of [`Stack::generation`], when `egress` was found.
     generation: u32,
     owner: Owner,
+    /// It came to a listener that waits for data until then ([`Config::defer_accept`]).
+    deferred_until: Option<Instant>,
     /// Its program has closed it.
     pub(super) is_orphan: bool,
     /// It stands in an interface's queue of those that may send.
@@ -132,6 +135,24 @@ enum Owner {
     Nobody,
 }
 
+/// How a listener is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// So many connections wait for the program or are in the handshake.
+    pub backlog: usize,
+    /// SO_REUSEPORT: others that say the same may listen at the same place. Peers are spread over them.
+    pub shared: bool,
+    /// IP_FREEBIND: the address need not be one of this host's.
+    pub nonlocal: bool,
+}
+
+impl ListenOptions {
+    /// A listener that nobody shares.
+    pub const fn new(backlog: usize) -> Self {
+        Self { backlog, shared: false, nonlocal: false }
+    }
+}
+
 #[derive(Debug)]
 struct ListenQueue {
     local: Option<Ipv4Addr>,
@@ -142,6 +163,29 @@ struct ListenQueue {
     half_open: crate::tcp::Listener,
     accept: VecDeque<TcpHandle>,
     reported: bool,
+}
+
+impl Connection {
+    /// When it is to be called.
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.flow.poll_timeout().into_iter().chain(self.deferred_until).min()
+    }
+
+    /// Whether a connection that came to a listener is ready for the program: the handshake is done, and what that waits for has
+    /// come, or was waited for long enough.
+    fn is_to_be_accepted(&mut self, now: Instant) -> bool {
+        if !self.pending.has(Events::CONNECTED) {
+            return false;
+        }
+        let Some(defer) = self.flow.config().defer_accept else { return true };
+        let until = *self.deferred_until.get_or_insert(now + defer);
+        let has_come = self.pending.has(Events::READABLE) || self.pending.has(Events::FINISHED);
+        let is_over = has_come || until <= now;
+        if is_over {
+            self.deferred_until = None;
+        }
+        is_over
+    }
 }
 
 impl Connections {
@@ -210,7 +254,7 @@ impl Connections {
     /// Sets the timer, unless it rings early enough: a deadline that moves on with each acknowledgment is looked at again when
     /// the old one has come.
     fn arm(&mut self, handle: TcpHandle) {
-        let Some(at) = self.flows.get(handle).and_then(|connection| connection.flow.poll_timeout()) else {
+        let Some(at) = self.flows.get(handle).and_then(|connection| connection.poll_timeout()) else {
             return;
         };
         if self.timers.get(handle.index()).is_none_or(|armed| at < armed) {
@@ -225,7 +269,7 @@ impl Connections {
             tuple.local_port = *port;
             range.contains(&port.0)
                 && self.demux.flow(&tuple).is_none()
-                && self.demux.listener(tuple.local, tuple.local_port).is_none()
+                && self.demux.listener(&tuple).is_none()
         })
     }
 }
@@ -246,7 +290,8 @@ impl Stack {
         if from.0.is_some_and(|address| !self.is_own(address)) {
             return Err(ConnectError::NotAvailable);
         }
-        let egress = self.route(now, to.0, from.0, None).map_err(|_| ConnectError::Unreachable)?;
+        let way = self.route_by(now, to.0, from.0, None, &config.ip);
+        let egress = way.map_err(|_| ConnectError::Unreachable)?;
         if !matches!(egress.cast, Cast::Unicast | Cast::Local) {
             return Err(ConnectError::NotUnicast);
         }
@@ -270,16 +315,17 @@ impl Stack {
         Ok(handle)
     }
 
-    /// Takes connections to `local` (`None`: all addresses) and `port`: up to `backlog` wait for the program or are in the
-    /// handshake. `config` is that of each connection, as for [`Self::tcp_connect`].
+    /// Takes connections to `local` (`None`: all addresses) and `port`. `config` is that of each connection, as for
+    /// [`Self::tcp_connect`].
     pub fn tcp_listen(
         &mut self,
         local: Option<Ipv4Addr>,
         port: Port,
-        backlog: usize,
+        options: ListenOptions,
         config: Config,
     ) -> Result<ListenerHandle, OpenError> {
-        if port == Port::NONE || local.is_some_and(|local| !self.is_own(local)) {
+        let ListenOptions { backlog, shared, nonlocal } = options;
+        if port == Port::NONE || !nonlocal && local.is_some_and(|local| !self.is_own(local)) {
             return Err(OpenError::NotAvailable);
         }
         let queue = ListenQueue {
@@ -292,7 +338,7 @@ impl Stack {
             reported: false,
         };
         let handle = self.tcp.listeners.insert(queue).map_err(|_| OpenError::Full)?;
-        if self.tcp.demux.listen(local.map(IpAddr::V4), port, handle).is_err() {
+        if self.tcp.demux.listen(local.map(IpAddr::V4), port, handle, shared).is_err() {
             self.tcp.listeners.remove(handle);
             return Err(OpenError::InUse);
         }
@@ -307,6 +353,13 @@ impl Stack {
         Some(handle)
     }
 
+    /// Changes what connections of a listener are like that come from now on.
+    pub fn tcp_set_listener_config(&mut self, listener: ListenerHandle, config: Config) {
+        if let Some(queue) = self.tcp.listeners.get_mut(listener) {
+            queue.config = config;
+        }
+    }
+
     /// Changes how many connections may wait for the program here (0: none), because it was told so or because some that were
     /// taken wait elsewhere. Those that are here stay.
     pub fn tcp_set_backlog(&mut self, listener: ListenerHandle, backlog: usize) {
@@ -318,7 +371,7 @@ impl Stack {
     /// Ends a listener; connections that nobody accepted are reset.
     pub fn tcp_unlisten(&mut self, listener: ListenerHandle, now: Instant) {
         let Some(queue) = self.tcp.listeners.remove(listener) else { return };
-        self.tcp.demux.unlisten(queue.local.map(IpAddr::V4), queue.port);
+        self.tcp.demux.unlisten(queue.local.map(IpAddr::V4), queue.port, listener);
         let handshakes: alloc::vec::Vec<_> = self
             .tcp
             .flows
@@ -334,6 +387,11 @@ impl Stack {
     /// A connection, to look at.
     pub fn tcp(&self, handle: TcpHandle) -> Option<&Flow> {
         Some(&self.tcp.flows.get(handle)?.flow)
+    }
+
+    /// Octets that a packet of a connection may have on its way, as far as is known (IP_MTU).
+    pub fn tcp_path_mtu(&self, handle: TcpHandle) -> Option<u16> {
+        Some(self.tcp.flows.get(handle)?.egress.path_mtu)
     }
 
     /// Addresses and ports of a connection.
@@ -381,7 +439,11 @@ impl Stack {
 
     /// Changes what a connection is like.
     pub fn tcp_configure(&mut self, handle: TcpHandle, now: Instant, configure: impl FnOnce(&mut Flow)) {
-        self.with_flow(handle, now, configure);
+        let Some(connection) = self.tcp.flows.get_mut(handle) else { return };
+        configure(&mut connection.flow);
+        // Another interface may be another way.
+        connection.generation = self.generation.wrapping_sub(1);
+        self.after_flow(handle, now);
     }
 
     /// Sends no more; see [`Flow::shutdown_send`].
@@ -419,7 +481,8 @@ impl Stack {
         let (IpAddr::V4(local), IpAddr::V4(remote)) = (tuple.local, tuple.remote) else {
             return Err(OpenError::NotAvailable);
         };
-        let egress = self.route(now, remote, Some(local), None).map_err(|_| OpenError::NotAvailable)?;
+        let way = self.route_by(now, remote, Some(local), None, &saved.config.ip);
+        let egress = way.map_err(|_| OpenError::NotAvailable)?;
         let flow = Flow::restore(saved, self.pool, now).map_err(OpenError::State)?;
         let handle = self.insert_flow(flow, tuple, egress, Owner::Program)?;
         self.after_flow(handle, now);
@@ -446,9 +509,12 @@ impl Stack {
             remote_port: segment.repr.src_port,
         };
         let Some(handle) = self.tcp.demux.flow(&tuple) else {
-            return self.receive_for_time_wait(tuple, segment, now);
+            return self.receive_for_time_wait(tuple, link.iface, segment, now);
         };
         let Some(connection) = self.tcp.flows.get_mut(handle) else { return Err(DropReason::NoSocket) };
+        if !connection.flow.ip().hears(link.iface) {
+            return Err(DropReason::NoSocket);
+        }
         let refused = connection.flow.refused();
         match connection.flow.handle_segment(now, segment) {
             Handled::Done => {
@@ -458,7 +524,7 @@ impl Stack {
             }
             Handled::Reopen(segment) => {
                 self.tcp.remove(handle);
-                self.receive_for_listener(tuple, segment, now)
+                self.receive_for_listener(tuple, link.iface, segment, now)
             }
         }
     }
@@ -466,16 +532,17 @@ impl Stack {
     fn receive_for_time_wait(
         &mut self,
         tuple: FourTuple,
+        iface: IfaceId,
         segment: Segment,
         now: Instant,
     ) -> Result<Outcome, DropReason> {
         match self.tcp.time_wait.handle_segment(now, &tuple, segment) {
             TimeWaitAnswer::Unknown(segment) | TimeWaitAnswer::Reopen(segment) => {
-                self.receive_for_listener(tuple, segment, now)
+                self.receive_for_listener(tuple, iface, segment, now)
             }
             TimeWaitAnswer::Ignore => Ok(Outcome::Delivered),
             TimeWaitAnswer::Reply(repr) => {
-                self.send_bare(&tuple, repr, now)?;
+                self.send_bare(&tuple, repr, &IpOptions::DEFAULT, now)?;
                 Ok(Outcome::Delivered)
             }
         }
@@ -484,15 +551,15 @@ impl Stack {
     fn receive_for_listener(
         &mut self,
         tuple: FourTuple,
+        iface: IfaceId,
         segment: Segment,
         now: Instant,
     ) -> Result<Outcome, DropReason> {
-        let listener = self.tcp.demux.listener(tuple.local, tuple.local_port);
-        let Some((listener, queue)) =
-            listener.and_then(|listener| Some((listener, self.tcp.listeners.get(listener)?)))
-        else {
+        let listener = self.tcp.demux.listener(&tuple);
+        let queue = listener.and_then(|listener| Some((listener, self.tcp.listeners.get(listener)?)));
+        let Some((listener, queue)) = queue.filter(|(_, queue)| queue.config.ip.hears(iface)) else {
             if let Some(reset) = reset_for(&segment) {
-                self.send_bare(&tuple, reset, now)?;
+                self.send_bare(&tuple, reset, &IpOptions::DEFAULT, now)?;
             }
             return Err(DropReason::NoSocket);
         };
@@ -504,13 +571,14 @@ impl Stack {
         if queue.accept.len() >= queue.backlog && !segment.repr.flags.has(Flags::RST) {
             return Err(DropReason::ListenFull);
         }
-        let egress = self.route_back(&tuple, now)?;
+        let ip = queue.config.ip;
+        let egress = self.route_back(&tuple, &ip, now)?;
         let config = self.flow_config(queue.config, &tuple, &egress);
         let queue = self.tcp.listeners.get_mut(listener).ok_or(DropReason::NoSocket)?;
         match queue.half_open.handle_segment(now, &config, &tuple, &segment) {
             Listen::Ignore => Err(DropReason::NoSocket),
             Listen::Reply(reply) => {
-                self.send_bare(&tuple, reply, now)?;
+                self.send_bare(&tuple, reply, &ip, now)?;
                 if syn { Ok(Outcome::Delivered) } else { Err(DropReason::NoSocket) }
             }
             Listen::Accept => {
@@ -549,8 +617,10 @@ impl Stack {
         if let Some(handle) = self.tcp.flows.handle_at(slot)
             && let Some(connection) = self.tcp.flows.get_mut(handle)
         {
-            if connection.flow.poll_timeout().is_some_and(|at| at <= now) {
-                connection.flow.handle_timeout(now);
+            if connection.poll_timeout().is_some_and(|at| at <= now) {
+                if connection.flow.poll_timeout().is_some_and(|at| at <= now) {
+                    connection.flow.handle_timeout(now);
+                }
                 self.after_flow(handle, now);
             } else {
                 self.tcp.arm(handle);
@@ -580,9 +650,9 @@ impl Stack {
             }
             return;
         };
-        let (tuple, egress) = (connection.tuple, connection.egress);
+        let (tuple, egress, ip) = (connection.tuple, connection.egress, *connection.flow.ip());
         self.queue_ready(&egress, handle);
-        if let Err(reason) = self.send_segment(&tuple, &egress, segment, now) {
+        if let Err(reason) = self.send_segment(&tuple, &egress, segment, &ip, now) {
             self.count_late_drop(egress.iface, reason);
         }
     }
@@ -651,7 +721,7 @@ impl Stack {
         }
         let owner = connection.owner;
         if let Owner::Handshake(listener) | Owner::Cookie(listener) = owner
-            && events.has(Events::CONNECTED)
+            && connection.is_to_be_accepted(now)
         {
             connection.owner = Owner::Accept(listener);
             if let Some(queue) = self.tcp.listeners.get_mut(listener) {
@@ -702,7 +772,7 @@ impl Stack {
         if connection.generation == generation {
             return;
         }
-        let way = self.route_back(&connection.tuple, now);
+        let way = self.route_back(&connection.tuple, connection.flow.ip(), now);
         if let Some(connection) = self.tcp.flows.get_mut(handle) {
             connection.generation = generation;
             if let Ok(egress) = way {
@@ -711,9 +781,9 @@ impl Stack {
         }
     }
 
-    fn route_back(&self, tuple: &FourTuple, now: Instant) -> Result<Egress, DropReason> {
+    fn route_back(&self, tuple: &FourTuple, ip: &IpOptions, now: Instant) -> Result<Egress, DropReason> {
         match (tuple.local, tuple.remote) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => self.route(now, remote, Some(local), None),
+            (IpAddr::V4(local), IpAddr::V4(remote)) => self.route_by(now, remote, Some(local), None, ip),
             _ => Err(DropReason::NoRoute),
         }
     }
@@ -722,7 +792,7 @@ impl Stack {
         Config {
             local_port: tuple.local_port,
             remote_port: tuple.remote_port,
-            mss: egress.path_mtu.saturating_sub(HEADERS_LEN),
+            mss: egress.path_mtu.saturating_sub(HEADERS_LEN).min(config.max_segment),
             timestamp_offset: self.tcp.isn.timestamp_offset(tuple),
             ..config
         }
@@ -741,6 +811,7 @@ impl Stack {
             egress,
             generation: self.generation,
             owner,
+            deferred_until: None,
             is_orphan: false,
             ready: false,
             pending: Events::default(),
@@ -749,9 +820,15 @@ impl Stack {
         }))
     }
 
-    fn send_bare(&mut self, tuple: &FourTuple, repr: Repr, now: Instant) -> Result<(), DropReason> {
-        let egress = self.route_back(tuple, now)?;
-        self.send_segment(tuple, &egress, Segment::new(repr, None), now)
+    fn send_bare(
+        &mut self,
+        tuple: &FourTuple,
+        repr: Repr,
+        ip: &IpOptions,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let egress = self.route_back(tuple, ip, now)?;
+        self.send_segment(tuple, &egress, Segment::new(repr, None), ip, now)
     }
 
     fn send_segment(
@@ -759,6 +836,7 @@ impl Stack {
         tuple: &FourTuple,
         egress: &Egress,
         segment: Segment,
+        ip: &IpOptions,
         now: Instant,
     ) -> Result<(), DropReason> {
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (tuple.local, tuple.remote) else {
@@ -792,8 +870,9 @@ impl Stack {
         Packet::new_unchecked(&mut head[..header_len]).set_checksum(checksum);
         let header = ipv4::Repr {
             src,
-            dont_fragment: fits,
-            traffic_class: segment.ecn as u8,
+            dont_fragment: fits && ip.discovery.dont_fragment(fits),
+            traffic_class: ip.traffic_class & 0xfc | segment.ecn as u8,
+            ttl: ip.ttl,
             ..Self::header(egress, dst, Protocol::TCP)
         };
         self.send_ipv4(now, egress, header, frame, offload)

@@ -41,6 +41,10 @@ impl Stack {
     ) -> Result<(), DropReason> {
         let mac = match egress.cast {
             Cast::Local => return self.transmit_loopback(egress.iface, packet.into_inner().frame),
+            // The loopback interface's only station is this host.
+            Cast::Broadcast | Cast::Multicast if egress.iface == IfaceId::LOOPBACK => {
+                return self.transmit_loopback(egress.iface, packet.into_inner().frame);
+            }
             Cast::Broadcast => MacAddr::BROADCAST,
             Cast::Multicast => multicast_mac(egress.next_hop),
             Cast::Unicast => {

@@ -11,13 +11,16 @@ use crate::Instant;
 use crate::counters::DropReason;
 use crate::frames::{add_to_sum, prepend, with_head, with_writable_head};
 use crate::iface::IfaceId;
+use crate::ip_options::PathMtuDiscovery;
 use crate::stack::interfaces::is_host;
 use crate::stack::ipv4_input::Received;
 use crate::stack::ipv4_output::{Cast, Egress, Offload, SendError};
 use crate::stack::receive::Outcome;
 use crate::stack::{Source, Stack};
 use crate::tcp::FourTuple;
-use crate::udp::{BindError, Datagram, Endpoint, MAX_ENDPOINT_GROUPS, UdpError, UdpHandle, UdpOptions};
+use crate::udp::{
+    BindError, BindOptions, Datagram, Endpoint, MAX_ENDPOINT_GROUPS, UdpError, UdpHandle, UdpOptions,
+};
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -33,18 +36,18 @@ pub struct UdpSend {
 }
 
 impl Stack {
-    /// Makes an endpoint. `local` of `None`: at all addresses; [`Port::NONE`]: at a free port. `shared`: others that say
-    /// the same may have the same port.
+    /// Makes an endpoint. `local` of `None`: at all addresses; [`Port::NONE`]: at a free port.
     pub fn udp_bind(
         &mut self,
         local: Option<Ipv4Addr>,
         port: Port,
-        shared: bool,
+        options: BindOptions,
     ) -> Result<UdpHandle, BindError> {
-        if local.is_some_and(|local| !self.is_own(local) && !local.is_multicast() && !local.is_broadcast()) {
+        let is_possible = |local| self.is_own(local) || local.is_multicast() || local.is_broadcast();
+        if !options.nonlocal && local.is_some_and(|local| !is_possible(local)) {
             return Err(BindError::NotAvailable);
         }
-        self.udp.bind(local, port, shared, &self.ephemeral_ports, &mut self.rng)
+        self.udp.bind(local, port, options, &self.ephemeral_ports, &mut self.rng)
     }
 
     /// Connects an endpoint to a peer, from whom alone it then hears; with `None` to nobody.
@@ -59,7 +62,8 @@ impl Stack {
         let local = match remote {
             None => bound.unwrap_or(Ipv4Addr::UNSPECIFIED),
             Some((address, _)) => {
-                let way = self.route(now, address, bound, endpoint.options.multicast_iface);
+                let options = &endpoint.options;
+                let way = self.route_by(now, address, bound, options.multicast_iface, &options.ip);
                 way.map_err(|_| BindError::Unreachable)?.source
             }
         };
@@ -74,6 +78,15 @@ impl Stack {
     /// What an endpoint's datagrams are like, to be changed.
     pub fn udp_options(&mut self, handle: UdpHandle) -> Option<&mut UdpOptions> {
         Some(&mut self.udp.get_mut(handle)?.options)
+    }
+
+    /// Octets that a packet to a connected endpoint's peer may have, as far as is known (IP_MTU). `None`: it is not connected, or
+    /// there is no way.
+    pub fn udp_path_mtu(&self, handle: UdpHandle, now: Instant) -> Option<u16> {
+        let endpoint = self.udp.get(handle)?;
+        let options = &endpoint.options;
+        let way = self.route_by(now, endpoint.remote?.0, endpoint.local, None, &options.ip).ok()?;
+        Some(if options.ip.discovery.uses_path_mtu() { way.path_mtu } else { way.link_mtu })
     }
 
     /// Endpoints.
@@ -137,7 +150,9 @@ impl Stack {
         if to.1 == Port::NONE {
             return Err(SendError::NoDestination);
         }
-        let egress = self.route(now, to.0, send.from.or(local), options.multicast_iface)?;
+        let way = self.route_by(now, to.0, send.from.or(local), options.multicast_iface, &options.ip)?;
+        let path_mtu = if options.ip.discovery.uses_path_mtu() { way.path_mtu } else { way.link_mtu };
+        let egress = Egress { path_mtu, ..way };
         if egress.cast == Cast::Broadcast && !options.broadcast {
             return Err(SendError::Broadcast);
         }
@@ -169,18 +184,20 @@ impl Stack {
         let payload_len = payload_len.ok_or(SendError::TooLong)?;
         let len = payload_len + udp::HEADER_LEN as u16;
         let fits = ipv4::HEADER_LEN + usize::from(len) <= usize::from(egress.path_mtu);
-        if options.dont_fragment && !fits {
+        if options.ip.discovery.refuses_long() && !fits {
             return Err(SendError::TooLong);
         }
         let frame = prepend(payload, udp::HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
         let mut frame = with_writable_head(frame, udp::HEADER_LEN, self.pool).ok_or(DropReason::NoMemory)?;
         let repr = udp::Repr { src_port, dst_port, payload_len };
         let pseudo = Sum::pseudo_v4(egress.source, dst, Protocol::UDP, len);
-        let completes = egress.tx_checksum && fits;
+        let completes = egress.tx_checksum && fits && !options.no_checksum;
         let offload = Offload { checksum: completes.then_some(6), segmentation: None };
         let head = frame.head_mut().ok_or(DropReason::NoMemory)?;
         repr.emit(&mut udp::Packet::new_unchecked(&mut head[..udp::HEADER_LEN]));
-        let checksum = if completes {
+        let checksum = if options.no_checksum {
+            0
+        } else if completes {
             pseudo.partial()
         } else {
             // 0 would say that there is none.
@@ -190,12 +207,12 @@ impl Stack {
         udp::Packet::new_unchecked(&mut head[..udp::HEADER_LEN]).set_checksum(checksum);
         let multicast = egress.cast == Cast::Multicast;
         let header = ipv4::Repr {
-            ttl: if multicast { options.multicast_ttl } else { options.ttl },
-            traffic_class: options.traffic_class,
-            dont_fragment: options.dont_fragment,
+            ttl: if multicast { options.multicast_ttl } else { options.ip.ttl },
+            traffic_class: options.ip.traffic_class,
+            dont_fragment: options.ip.discovery.dont_fragment(fits),
             ..Self::header(egress, dst, Protocol::UDP)
         };
-        if multicast && options.multicast_loop {
+        if multicast && options.multicast_loop && egress.iface != IfaceId::LOOPBACK {
             self.loop_back(now, egress, &header, &frame);
         }
         Ok(self.send_ipv4(now, egress, header, frame, offload)?)
@@ -254,7 +271,7 @@ impl Stack {
             remote: IpAddr::V4(header.src),
             remote_port: repr.src_port,
         };
-        let Some(socket) = self.udp.lookup(&tuple) else {
+        let Some(socket) = self.udp.lookup(&tuple, Some(link.iface)) else {
             if received.is_unicast() && is_host(header.src) {
                 let error = icmpv4::Repr::Unreachable(Unreachable::Port);
                 self.send_icmp_error(now, link.iface, &frame, &error);
@@ -290,10 +307,31 @@ impl Stack {
         Ok(())
     }
 
-    /// Takes an ICMP error about something an endpoint sent.
+    /// Takes an ICMP error about something an endpoint sent. Who is not connected, or did not ask for all errors, is told as on
+    /// Linux: an error that may pass is no reason to give a peer up.
     pub(super) fn handle_udp_error(&mut self, tuple: &FourTuple, error: &icmpv4::Repr) {
-        let Some(socket) = self.udp.lookup(tuple) else { return };
+        let Some(socket) = self.udp.lookup(tuple, None) else { return };
         let (Some(endpoint), IpAddr::V4(to)) = (self.udp.get_mut(socket), tuple.remote) else { return };
+        let options = &endpoint.options;
+        let is_final = match error {
+            icmpv4::Repr::Unreachable(Unreachable::FragmentationNeeded { .. }) => {
+                if options.ip.discovery == PathMtuDiscovery::Dont {
+                    return;
+                }
+                true
+            }
+            icmpv4::Repr::Unreachable(
+                Unreachable::Protocol
+                | Unreachable::Port
+                | Unreachable::Prohibited { .. }
+                // Unknown, down, isolated, out of precedence: `icmp_err_convert` of Linux has them as final.
+                | Unreachable::Other { code: 6..=8 | 14..=15 },
+            ) => true,
+            _ => false,
+        };
+        if !options.receive_errors && (endpoint.remote.is_none() || !is_final) {
+            return;
+        }
         endpoint.error = Some(UdpError { error: *error, to, to_port: tuple.remote_port });
         self.report_udp(socket);
     }

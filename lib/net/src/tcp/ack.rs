@@ -49,6 +49,7 @@ impl Flow {
         let (before, cwnd_before) = (self.recovery, self.congestion.cwnd());
         self.end_recovery(ack);
         if duplicate.is_some() {
+            self.tally.duplicates = self.tally.duplicates.saturating_add(1);
             self.note_duplicate(now);
         }
         self.check_tail_loss_probe(now, repr, duplicate, !advanced && !has_text, nxt.since(una));
@@ -102,6 +103,7 @@ impl Flow {
         let data = if ack > start { ack.since(start) - u32::from(fin_acked) } else { 0 };
         self.queue.acknowledge(data);
         self.fin_acknowledged |= fin_acked;
+        self.tally.octets_acknowledged += u64::from(ack.since(self.snd_una));
         self.snd_una = ack;
         self.small = self.small.filter(|end| *end > ack);
         self.scoreboard.acknowledge(ack);
@@ -109,7 +111,7 @@ impl Flow {
         self.in_flight.acknowledge(ack, |sent| {
             delivery.note(sent, false, &mut self.rate, &mut self.rack, min_rtt);
         });
-        if data > 0 {
+        if data > 0 || fin_acked {
             self.events.0 |= Events::WRITABLE.0;
         }
         self.waiting_since = (ack != self.snd_nxt).then_some(now);
@@ -245,6 +247,7 @@ impl Flow {
         if delivery.octets == 0 {
             return;
         }
+        self.tally.note_rate(&rate);
         if let Recovery::Fast { prr: Some(prr), .. } = &mut self.recovery {
             prr.on_ack(delivery.octets, pipe, ssthresh, mss, is_safe);
         }

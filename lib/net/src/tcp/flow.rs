@@ -8,6 +8,7 @@ use wire::tcp::{Flags, MAX_WINDOW_SHIFT, Repr};
 use wire::{Port, SeqNumber};
 
 use crate::Instant;
+use crate::ip_options::IpOptions;
 use crate::tcp::buffers::{ReceiveTuner, send_buffer};
 use crate::tcp::congestion::{Algorithm, Congestion, Controller};
 use crate::tcp::ecn::{EcnMode, EcnState};
@@ -24,6 +25,7 @@ use crate::tcp::rto::Rto;
 use crate::tcp::sack::Scoreboard;
 use crate::tcp::send_queue::SendQueue;
 use crate::tcp::state::State;
+use crate::tcp::tally::Tally;
 use crate::tcp::timers::{FIN_WAIT_2, Timers};
 use crate::tcp::tlp::TailLossProbe;
 use crate::tcp::windows::{ReceiveWindow, SendWindow};
@@ -79,6 +81,19 @@ pub struct Config {
     pub user_timeout: Option<Duration>,
     /// Probes of an idle connection; `None`: none.
     pub keep_alive: Option<KeepAlive>,
+    /// How often a SYN is sent again (TCP_SYNCNT); `None`: as long as [`Self::give_up`] says.
+    pub syn_retries: Option<u8>,
+    /// How long the peer of a connection that its program has closed may leave its direction open (TCP_LINGER2); `None`: it is
+    /// reset at once.
+    pub fin_wait_2: Option<Duration>,
+    /// The largest segment that this side wants, in the sense of [`Self::mss`], which the stack sets (TCP_MAXSEG).
+    pub max_segment: u16,
+    /// Octets a second that leave at most (SO_MAX_PACING_RATE); `None`: as congestion control says.
+    pub max_pacing_rate: Option<u64>,
+    /// A listener gives a connection to its program when there is something to read, or after so long (TCP_DEFER_ACCEPT).
+    pub defer_accept: Option<Duration>,
+    /// What its packets are like.
+    pub ip: IpOptions,
 }
 
 impl Config {
@@ -103,6 +118,12 @@ impl Config {
             give_up: Duration::from_secs(180),
             user_timeout: None,
             keep_alive: None,
+            syn_retries: None,
+            fin_wait_2: Some(FIN_WAIT_2),
+            max_segment: u16::MAX,
+            max_pacing_rate: None,
+            defer_accept: None,
+            ip: IpOptions::DEFAULT,
         }
     }
 
@@ -167,7 +188,7 @@ impl Events {
     pub const CONNECTED: Self = Self(1);
     /// [`Flow::receive`] has something.
     pub const READABLE: Self = Self(2);
-    /// There is room again: something was acknowledged.
+    /// There is room again: something was acknowledged. Also when FIN was.
     pub const WRITABLE: Self = Self(4);
     /// The peer will send no more: after what is readable comes the end.
     pub const FINISHED: Self = Self(8);
@@ -283,6 +304,7 @@ pub struct Flow {
     pub(crate) reset: Option<Repr>,
     pub(crate) challenges: (Instant, u32),
 
+    pub(crate) tally: Tally,
     pub(crate) events: Events,
     pub(crate) error: Option<Error>,
 }
@@ -346,6 +368,7 @@ impl Flow {
             keep_alive_probes: 0,
             reset: None,
             challenges: (now, 0),
+            tally: Tally::new(now),
             events: Events::default(),
             error: None,
             config,
@@ -406,11 +429,16 @@ impl Flow {
     /// Changes what the buffers may grow to: the caller's budget, which it may lower under pressure. What the peer was
     /// promised stays promised, and what is queued stays queued.
     pub fn set_buffer_limits(&mut self, receive: u32, send: u32) {
-        self.config.receive_buffer_max = receive.clamp(1, 1 << 30);
-        self.config.receive_buffer = self.config.receive_buffer.min(self.config.receive_buffer_max);
-        self.rcv_wnd.capacity = self.rcv_wnd.capacity.min(self.config.receive_buffer_max);
+        self.set_receive_limit(receive);
         self.config.send_buffer_max = send.clamp(1, 1 << 30);
         self.config.send_buffer = self.config.send_buffer.min(self.config.send_buffer_max);
+    }
+
+    /// Changes what the receive buffer may grow to; see [`Self::set_buffer_limits`].
+    pub fn set_receive_limit(&mut self, octets: u32) {
+        self.config.receive_buffer_max = octets.clamp(1, 1 << 30);
+        self.config.receive_buffer = self.config.receive_buffer.min(self.config.receive_buffer_max);
+        self.rcv_wnd.capacity = self.rcv_wnd.capacity.min(self.config.receive_buffer_max);
     }
 
     /// TCP_NODELAY: whether small segments wait for an acknowledgment. What waits goes if they do not.
@@ -440,10 +468,48 @@ impl Flow {
         self.config.user_timeout = user_timeout;
     }
 
-    /// TCP_QUICKACK: the next segments are acknowledged at once.
-    pub fn set_quick_ack(&mut self) {
-        self.ack.quick = QUICK_ACKS;
-        self.ack.now |= self.timers.delayed_ack.take().is_some();
+    /// TCP_QUICKACK: the next segments are acknowledged at once, or no more than RFC 9293 § 3.8.6.3 asks for.
+    pub fn set_quick_ack(&mut self, quick: bool) {
+        self.ack.quick = if quick { QUICK_ACKS } else { 0 };
+        self.ack.now |= quick && self.timers.delayed_ack.take().is_some();
+    }
+
+    /// TCP_LINGER2; see [`Config::fin_wait_2`].
+    pub fn set_fin_wait_2(&mut self, limit: Option<Duration>) {
+        self.config.fin_wait_2 = limit;
+    }
+
+    /// TCP_SYNCNT; see [`Config::syn_retries`].
+    pub fn set_syn_retries(&mut self, retries: Option<u8>) {
+        self.config.syn_retries = retries;
+    }
+
+    /// SO_MAX_PACING_RATE; see [`Config::max_pacing_rate`].
+    pub fn set_max_pacing_rate(&mut self, octets_per_second: Option<u64>) {
+        self.config.max_pacing_rate = octets_per_second;
+    }
+
+    /// TCP_CONGESTION: another algorithm takes over. Window and threshold stay as far as it has any.
+    pub fn set_algorithm(&mut self, now: Instant, algorithm: Algorithm) {
+        self.config.algorithm = algorithm;
+        if self.congestion.algorithm() != algorithm {
+            self.congestion = self.congestion.succeed(algorithm, self.path.mss, now, self.iss.0);
+        }
+    }
+
+    /// What its packets are like from now on.
+    pub fn set_ip(&mut self, ip: IpOptions) {
+        self.config.ip = ip;
+    }
+
+    /// What it is like.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What its packets are like.
+    pub fn ip(&self) -> &IpOptions {
+        &self.config.ip
     }
 
     /// Queues octets to be sent (RFC 9293 § 3.10.2). `Full`: the frame is longer than [`Self::send_room`].
@@ -519,7 +585,10 @@ impl Flow {
         }
         self.shutdown_send();
         if self.state == State::FinWait2 {
-            self.timers.time_wait.get_or_insert(now + FIN_WAIT_2);
+            match self.config.fin_wait_2 {
+                Some(limit) => drop(self.timers.time_wait.get_or_insert(now + limit)),
+                None => self.abort(),
+            }
         }
     }
 

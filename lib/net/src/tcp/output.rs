@@ -33,6 +33,12 @@ impl Flow {
     /// As [`Self::poll_transmit`], for a device that cuts: where there is much to send, up to `most` new full segments at once
     /// ([`Segment::size`]). They are accounted for one by one; what is lost of them is sent again alone.
     pub fn poll_transmit_many(&mut self, now: Instant, most: u32) -> Option<Segment> {
+        let segment = self.next_segment(now, most)?;
+        self.tally.note_sent(&segment);
+        Some(segment)
+    }
+
+    fn next_segment(&mut self, now: Instant, most: u32) -> Option<Segment> {
         if let Some(repr) = self.reset.take() {
             return Some(self.segment(repr, None, true));
         }
@@ -133,6 +139,7 @@ impl Flow {
         if let Some(undo) = &mut self.undo {
             *undo = undo.saturating_add(1);
         }
+        self.tally.note_retransmitted(sent.len);
         self.note_sent(now, sent.len);
         if sent.seq == self.snd_una {
             // From now on its repetition is waited for; else a timeout followed on its heels.
@@ -339,7 +346,15 @@ impl Flow {
     }
 
     /// Octets a second; `None`: what may be sent leaves at once.
-    fn pacing_rate(&self) -> Option<u64> {
+    pub(crate) fn pacing_rate(&self) -> Option<u64> {
+        let wanted = self.wanted_rate();
+        match self.config.max_pacing_rate {
+            Some(most) => Some(wanted.map_or(most, |rate| rate.min(most))),
+            None => wanted,
+        }
+    }
+
+    fn wanted_rate(&self) -> Option<u64> {
         let srtt = self.rto.srtt();
         match self.congestion.pacing_rate() {
             Some(rate) => srtt.filter(|srtt| !srtt.is_zero()).map(|_| rate),
@@ -353,7 +368,9 @@ impl Flow {
 
     /// `None`: the next segment is to wait, and a timer says until when.
     fn may_leave(&mut self, now: Instant) -> Option<()> {
-        let is_paced = self.config.pacing || self.congestion.algorithm() == Algorithm::Bbr;
+        let is_paced = self.config.pacing
+            || self.config.max_pacing_rate.is_some()
+            || self.congestion.algorithm() == Algorithm::Bbr;
         match self.pacer.release(now) {
             Err(at) if is_paced => {
                 self.timers.pacing = Some(at);
@@ -428,7 +445,7 @@ impl Flow {
     }
 
     /// Octets of payload that fit a segment beside its options (RFC 6691).
-    fn payload_mss(&self) -> u32 {
+    pub(crate) fn payload_mss(&self) -> u32 {
         let mut options = 0;
         if self.negotiated.timestamps.is_some() {
             options += 12;

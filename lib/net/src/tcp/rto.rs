@@ -35,6 +35,16 @@ impl Rto {
         self.estimate.map(|(srtt, _)| srtt)
     }
 
+    /// SRTT and RTTVAR, if anything was measured.
+    pub(crate) fn estimate(&self) -> Option<(Duration, Duration)> {
+        self.estimate
+    }
+
+    /// How often the timeout was doubled.
+    pub(crate) fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
     /// The timeout, within 200 ms to 60 s. 1 s before the first sample; doubled by each expiry (§ 5.5) until the next
     /// acknowledgment of new data.
     pub fn timeout(&self) -> Duration {

@@ -23,12 +23,13 @@ use crate::tcp::receive_queue::{MAX_RUNS, ReceiveQueue};
 use crate::tcp::recovery::Recovery;
 use crate::tcp::rto::Rto;
 use crate::tcp::state::State;
+use crate::tcp::tally::Tally;
 use crate::tcp::timers::Timers;
 use crate::tcp::tlp::TailLossProbe;
 use crate::tcp::windows::{ReceiveWindow, SendWindow};
 
 /// The version that [`Flow::save`] writes and [`Flow::restore`] reads.
-pub const FLOW_STATE_VERSION: u16 = 3;
+pub const FLOW_STATE_VERSION: u16 = 4;
 /// Octets of each frame into which saved octets are put.
 const FRAME_LEN: usize = 1024;
 
@@ -115,6 +116,7 @@ pub struct SenderState {
     last_sent: Instant,
     waiting_since: Option<Instant>,
     retransmitting_since: Option<Instant>,
+    tally: Tally,
 }
 
 /// What is due in a [`FlowState`].
@@ -229,6 +231,7 @@ impl Flow {
             last_sent: self.last_sent,
             waiting_since: self.waiting_since,
             retransmitting_since: self.retransmitting_since,
+            tally: self.tally,
         }
     }
 
@@ -328,6 +331,7 @@ impl Flow {
         self.last_sent = moved(saved.last_sent);
         self.waiting_since = saved.waiting_since.map(moved);
         self.retransmitting_since = saved.retransmitting_since.map(moved);
+        self.tally = saved.tally.moved(from, to);
         Ok(())
     }
 

@@ -62,6 +62,7 @@ pub enum Handled {
 impl Flow {
     /// Takes a segment of this connection. Sends nothing itself.
     pub fn handle_segment(&mut self, now: Instant, segment: Segment) -> Handled {
+        self.tally.note_received(now, &segment);
         match self.state {
             State::Closed => {}
             State::SynSent => self.handle_syn_sent(now, &segment),
@@ -126,6 +127,7 @@ impl Flow {
     fn establish(&mut self, now: Instant, repr: &Repr) {
         self.state = if self.send_closed { State::FinWait1 } else { State::Established };
         self.syn_pending = false;
+        self.tally.octets_acknowledged += 1;
         self.timers.retransmit = None;
         self.waiting_since = None;
         let rtt = self.syn_sent_at.take().map(|at| now.since(at));
@@ -365,6 +367,10 @@ impl Flow {
         self.rcv_nxt = self.received.insert(before, seq, payload);
         let delivered = self.rcv_nxt.since(before);
         self.unread += delivered;
+        self.tally.octets_received += u64::from(delivered);
+        if seq != before {
+            self.tally.out_of_order = self.tally.out_of_order.saturating_add(1);
+        }
         if delivered > 0 {
             self.events.0 |= Events::READABLE.0;
         }

@@ -121,9 +121,11 @@ impl Flow {
     /// RFC 6298 § 5.4 to § 5.7, RFC 9293 § 3.8.3.
     fn handle_retransmit_timeout(&mut self, now: Instant) {
         let again = self.retransmitting_since.is_some();
-        if self.is_given_up(now) {
+        let tries = self.config.syn_retries.filter(|_| self.state == State::SynSent);
+        if self.is_given_up(now) || tries.is_some_and(|tries| self.syns > tries) {
             return self.end(Some(Error::TimedOut));
         }
+        self.tally.timeouts = self.tally.timeouts.saturating_add(1);
         self.rto.back_off();
         // If only acknowledgments were lost, the next one echoes a segment from before this wait: measured, it would make
         // the timeout longer each time.
@@ -191,7 +193,10 @@ impl Flow {
     pub(crate) fn enter_fin_wait_2(&mut self, now: Instant) {
         self.state = State::FinWait2;
         if self.receive_closed {
-            self.timers.time_wait = Some(now + FIN_WAIT_2);
+            match self.config.fin_wait_2 {
+                Some(limit) => self.timers.time_wait = Some(now + limit),
+                None => self.abort(),
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! ARP between hosts, and against those who claim what is not theirs.
 
+use net::udp::BindOptions;
 use net::{DropReason, Event, IfaceId, ProbeTiming};
 use wire::MacAddr;
 use wire::arp::{self, Operation};
@@ -130,7 +131,8 @@ fn an_address_is_defended_once_in_a_while() {
 #[test]
 fn silence_is_told_to_the_sender() {
     let mut net = Net::with_hosts(1);
-    let socket = net.stacks[0].udp_bind(None, wire::Port(1000), false).unwrap();
+    let socket = net.stacks[0].udp_bind(None, wire::Port(1000), BindOptions::default()).unwrap();
+    net.stacks[0].udp_options(socket).unwrap().receive_errors = true;
     let send = net::stack::UdpSend {
         to: Some((ip("10.0.0.77"), wire::Port(9))),
         from: None,

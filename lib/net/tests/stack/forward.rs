@@ -1,6 +1,7 @@
 //! A router between two hosts.
 
-use net::{DropReason, Event, IfaceId};
+use net::udp::BindOptions;
+use net::{DropReason, Event, IfaceId, PathMtuDiscovery};
 use wire::icmpv4::{Repr, Unreachable};
 use wire::{Port, Protocol, ipv4};
 
@@ -85,8 +86,9 @@ fn senders_learn_why_packets_do_not_pass() {
 #[test]
 fn a_router_cuts_what_may_be_cut() {
     let mut net = router(600);
-    let b = net.stacks[2].udp_bind(None, Port(2000), false).unwrap();
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let b = net.stacks[2].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    net.stacks[0].udp_options(a).unwrap().ip.discovery = PathMtuDiscovery::Dont;
     for len in [500, 1000, 1472, 9000] {
         let octets: Vec<u8> = (0..len).map(|n| (n / 3) as u8).collect();
         send(&mut net, 0, a, "10.0.1.1", 2000, &octets).unwrap();
@@ -100,8 +102,10 @@ fn a_router_cuts_what_may_be_cut() {
 #[test]
 fn the_path_is_learned_and_forgotten() {
     let mut net = router(600);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    net.stacks[0].udp_options(a).unwrap().dont_fragment = true;
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let options = net.stacks[0].udp_options(a).unwrap();
+    options.ip.discovery = PathMtuDiscovery::Do;
+    options.receive_errors = true;
     assert_eq!(send(&mut net, 0, a, "10.0.1.1", 2000, &[0; 1000]), Ok(()));
     net.run(100);
     let error = net.stacks[0].udp_take_error(a).unwrap();

@@ -1,6 +1,8 @@
 //! Whatever arrives, nothing panics, nothing is lost count of, and no memory stays.
 
+use net::stack::ListenOptions;
 use net::tcp::Config;
+use net::udp::BindOptions;
 use net::{IfaceId, ProbeTiming};
 use wire::vlan::VlanId;
 use wire::{Port, ipv4};
@@ -12,10 +14,10 @@ use crate::udp::send;
 /// Frames that hosts really send, as material.
 fn material() -> Vec<Vec<u8>> {
     let mut net = Net::with_router(Wire::default(), 7, 600);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    net.stacks[2].udp_bind(None, Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    net.stacks[2].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     let now = net.now;
-    net.stacks[2].tcp_listen(None, Port(80), 8, Config::new(Port(80), Port(0))).unwrap();
+    net.stacks[2].tcp_listen(None, Port(80), ListenOptions::new(8), Config::new(Port(80), Port(0))).unwrap();
     let flow = net.stacks[0]
         .tcp_connect((None, Port::NONE), (ip("10.0.1.1"), Port(80)), Config::new(Port(0), Port(0)), now)
         .unwrap();
@@ -93,8 +95,8 @@ fn anything_at_all() {
             let vlan = stack.add_vlan("eth0.5", IfaceId(1), VlanId::new(5).unwrap()).unwrap();
             stack.set_probe_timing(vlan, ProbeTiming::FAST);
             stack.start_dhcp(vlan, "h", None, now);
-            stack.tcp_listen(None, Port(80), 8, Config::new(Port(80), Port(0))).unwrap();
-            let socket = stack.udp_bind(None, Port(2000), false).unwrap();
+            stack.tcp_listen(None, Port(80), ListenOptions::new(8), Config::new(Port(80), Port(0))).unwrap();
+            let socket = stack.udp_bind(None, Port(2000), BindOptions::default()).unwrap();
             stack.udp_join(socket, IfaceId(1), ip("239.1.1.1"), now);
         }
         for _ in 0..1500 {

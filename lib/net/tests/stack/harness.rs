@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use frame::{Frame, HeapPool, RxFrame, Segmentation, TxFrame};
 use net::route::Route;
+use net::udp::BindOptions;
 use net::{IfaceId, Instant, Key, Link, Settings, Stack};
 use wire::checksum::Sum;
 use wire::{MacAddr, ipv4, tcp};
@@ -23,6 +24,10 @@ pub struct Wire {
     pub duplicate: usize,
     pub damage: usize,
 }
+
+/// A port that others may have, too.
+pub const SHARED: BindOptions =
+    BindOptions { share_address: true, share_port: false, nonlocal: false, device: None };
 
 /// When, in which order, at which host and interface, what.
 type Arrival = (Instant, u64, usize, IfaceId, Vec<u8>);

@@ -1,9 +1,10 @@
 //! Groups: who hears what, and what routers are told.
 
+use net::udp::BindOptions;
 use net::{DropReason, IfaceId};
 use wire::{Port, Protocol, igmp, ipv4};
 
-use crate::harness::{Net, header, ip, ipv4_frame, mac};
+use crate::harness::{Net, SHARED, header, ip, ipv4_frame, mac};
 use crate::udp::{received, send};
 
 const ETH: IfaceId = IfaceId(1);
@@ -22,9 +23,9 @@ fn told(net: &Net, host: usize) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn members_hear_and_others_do_not() {
     let mut net = Net::with_hosts(3);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     let sockets: Vec<_> =
-        (0..3).map(|host| net.stacks[host].udp_bind(None, Port(2000), true).unwrap()).collect();
+        (0..3).map(|host| net.stacks[host].udp_bind(None, Port(2000), SHARED).unwrap()).collect();
     let (now, group) = (net.now, ip("239.1.2.3"));
     assert!(net.stacks[1].udp_join(sockets[1], ETH, group, now));
     assert!(!net.stacks[1].udp_join(sockets[1], ETH, group, now), "once is enough");
@@ -86,9 +87,29 @@ fn routers_are_told() {
 }
 
 #[test]
+fn the_loopback_interface_has_groups_of_its_own() {
+    let mut net = Net::with_hosts(1);
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[0].udp_bind(None, Port(2000), SHARED).unwrap();
+    let c = net.stacks[0].udp_bind(None, Port(2000), SHARED).unwrap();
+    net.stacks[0].udp_options(c).unwrap().multicast_all = false;
+    net.stacks[0].udp_options(a).unwrap().multicast_iface = Some(IfaceId::LOOPBACK);
+    assert!(net.stacks[0].udp_join(b, IfaceId::LOOPBACK, ip("239.1.2.3"), net.now));
+    send(&mut net, 0, a, "239.1.2.3", 2000, b"x").unwrap();
+    net.run(10);
+    assert_eq!(received(&mut net, 0, b).unwrap().0, b"x");
+    assert!(received(&mut net, 0, b).is_none(), "once");
+    assert!(received(&mut net, 0, c).is_none(), "it hears its own groups only");
+    net.stacks[0].udp_options(c).unwrap().multicast_all = true;
+    send(&mut net, 0, a, "239.1.2.3", 2000, b"y").unwrap();
+    net.run(10);
+    assert_eq!(received(&mut net, 0, c).unwrap().0, b"y");
+}
+
+#[test]
 fn groups_have_their_own_hardware_addresses() {
     let mut net = Net::with_hosts(1);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     send(&mut net, 0, a, "239.129.2.3", 2000, b"x").unwrap();
     net.run(10);
     let frame = &net.log.iter().find(|(word, ..)| *word == "udp").unwrap().3;

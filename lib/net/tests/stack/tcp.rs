@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use net::stack::{ConnectError, OpenError, TcpHandle};
+use net::stack::{ConnectError, ListenOptions, OpenError, TcpHandle};
 use net::tcp::{Config, Error, Events, State};
-use net::{DropReason, Event, IfaceId, Instant};
+use net::{DropReason, Event, IfaceId, Instant, PathMtuDiscovery};
 use wire::icmpv4::{Repr, Unreachable};
 use wire::{Port, Protocol, ipv4};
 
@@ -70,10 +70,121 @@ impl Side {
     }
 }
 
+#[test]
+fn packets_of_a_connection_are_as_asked_for() {
+    let mut net = Net::with_hosts(2);
+    net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), ANY).unwrap();
+    let mut config = ANY;
+    config.ip.ttl = 7;
+    config.ip.traffic_class = 0x2c;
+    config.ip.discovery = PathMtuDiscovery::Dont;
+    let to = (ip("10.0.0.2"), Port(80));
+    let flow = net.stacks[0].tcp_connect((None, Port::NONE), to, config, net.now).unwrap();
+    net.run(50);
+    let sent = |net: &Net, host: usize| -> Vec<(u8, u8, bool)> {
+        let segments = net.log.iter().filter(|entry| entry.0 == "tcp" && entry.2 == host);
+        let packet = |octets: &Vec<u8>| {
+            let packet = ipv4::Packet::new_checked(&octets[14..]).unwrap();
+            let repr = ipv4::Repr::parse(&packet).unwrap();
+            (repr.ttl, repr.traffic_class, repr.dont_fragment)
+        };
+        segments.map(|entry| packet(&entry.3)).collect()
+    };
+    assert_eq!(sent(&net, 0), [(7, 0x2c, false); 2], "SYN and its acknowledgment");
+    assert_eq!(sent(&net, 1), [(64, 0, true)]);
+    assert_eq!(net.stacks[0].tcp_path_mtu(flow), Some(1500));
+    let mut ip = *net.stacks[0].tcp(flow).unwrap().ip();
+    ip.ttl = 9;
+    let now = net.now;
+    net.stacks[0].tcp_configure(flow, now, |flow| flow.set_ip(ip));
+    let frame = net.frame(b"x");
+    net.stacks[0].tcp_send(flow, frame, now).unwrap();
+    net.run(10);
+    assert_eq!(sent(&net, 0)[2].0, 9);
+}
+
+#[test]
+fn an_interface_that_a_socket_is_bound_to_is_the_only_one() {
+    let mut net = Net::with_hosts(2);
+    let mut config = ANY;
+    config.ip.device = Some(IfaceId::LOOPBACK);
+    net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), config).unwrap();
+    let to = (ip("10.0.0.2"), Port(80));
+    let flow = net.stacks[0].tcp_connect((None, Port::NONE), to, ANY, net.now).unwrap();
+    net.run(50);
+    assert_eq!(net.stacks[0].tcp(flow).unwrap().error(), Some(Error::Refused), "it came in elsewhere");
+    let here = net.stacks[1].tcp_connect((None, Port::NONE), to, ANY, net.now).unwrap();
+    net.run(50);
+    assert_eq!(net.stacks[1].tcp(here).unwrap().state(), State::Established);
+    let sent = net.sent("tcp", 0);
+    let _ = net.stacks[0].tcp_connect((None, Port::NONE), to, config, net.now);
+    net.run(50);
+    assert_eq!(net.sent("tcp", 0), sent, "nor does anything leave elsewhere");
+    config.ip.device = None;
+    config.ip.only_on_link = true;
+    net.default_route(0, "10.0.0.2");
+    let far = (ip("192.0.2.1"), Port(80));
+    let refused = net.stacks[0].tcp_connect((None, Port::NONE), far, config, net.now);
+    assert_eq!(refused, Err(ConnectError::Unreachable), "by no gateway");
+    assert!(net.stacks[0].tcp_connect((None, Port::NONE), to, config, net.now).is_ok());
+}
+
+#[test]
+fn peers_are_spread_over_listeners_that_share() {
+    let mut net = Net::with_hosts(2);
+    let shared = ListenOptions { shared: true, ..ListenOptions::new(100) };
+    let mut listen = || net.stacks[1].tcp_listen(None, Port(80), shared, ANY).unwrap();
+    let listeners = [listen(), listen()];
+    let alone = net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), ANY);
+    assert_eq!(alone, Err(OpenError::InUse));
+    for _ in 0..40 {
+        connect(&mut net, 0, "10.0.0.2", 80);
+    }
+    net.run(100);
+    let stack = &mut net.stacks[1];
+    let counts = listeners.map(|listener| std::iter::from_fn(|| stack.tcp_accept(listener)).count());
+    assert_eq!(counts[0] + counts[1], 40);
+    assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
+    net.stacks[1].tcp_unlisten(listeners[0], net.now);
+    for _ in 0..10 {
+        connect(&mut net, 0, "10.0.0.2", 80);
+    }
+    net.run(100);
+    let stack = &mut net.stacks[1];
+    assert_eq!(std::iter::from_fn(|| stack.tcp_accept(listeners[1])).count(), 10);
+}
+
+#[test]
+fn a_listener_may_wait_for_data() {
+    // tcp(7), TCP_DEFER_ACCEPT.
+    let mut net = Net::with_hosts(2);
+    let config = Config { defer_accept: Some(Duration::from_secs(5)), ..ANY };
+    let listener = net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), config).unwrap();
+    let silent = connect(&mut net, 0, "10.0.0.2", 80);
+    let talks = connect(&mut net, 0, "10.0.0.2", 80);
+    let leaves = connect(&mut net, 0, "10.0.0.2", 80);
+    net.run(100);
+    assert_eq!(net.stacks[1].tcp_accept(listener), None);
+    let frame = net.frame(b"x");
+    net.stacks[0].tcp_send(talks, frame, net.now).unwrap();
+    net.stacks[0].tcp_shutdown(leaves, net.now);
+    net.run(100);
+    let port = |net: &Net, flow| net.stacks[0].tcp_tuple(flow).unwrap().local_port;
+    let accepted = |net: &mut Net| {
+        let flow = net.stacks[1].tcp_accept(listener)?;
+        Some(net.stacks[1].tcp_tuple(flow).unwrap().remote_port)
+    };
+    assert_eq!(accepted(&mut net), Some(port(&net, talks)));
+    assert_eq!(accepted(&mut net), Some(port(&net, leaves)), "its end is something to read");
+    assert_eq!(accepted(&mut net), None);
+    net.run(5000);
+    assert_eq!(accepted(&mut net), Some(port(&net, silent)), "it was waited for long enough");
+}
+
 /// Sends so many octets from host `a` to host `b` and back; returns how long it took.
 fn transfer(net: &mut Net, (a, b): (usize, usize), to: &str, to_send: [u32; 2]) -> Duration {
     let began = net.now;
-    let listener = net.stacks[b].tcp_listen(None, Port(80), 4, ANY).unwrap();
+    let listener = net.stacks[b].tcp_listen(None, Port(80), ListenOptions::new(4), ANY).unwrap();
     let flow = connect(net, a, to, 80);
     let mut sides = vec![Side::new(a, flow, to_send[0])];
     let limit = net.now + Duration::from_secs(3600);
@@ -187,7 +298,8 @@ fn a_good_link_is_used_well() {
 #[test]
 fn within_one_host() {
     let mut net = Net::with_hosts(1);
-    let listener = net.stacks[0].tcp_listen(Some(ip("127.0.0.1")), Port(80), 1, ANY).unwrap();
+    let listener =
+        net.stacks[0].tcp_listen(Some(ip("127.0.0.1")), Port(80), ListenOptions::new(1), ANY).unwrap();
     let client = connect(&mut net, 0, "127.0.0.1", 80);
     net.run(1);
     let server = net.stacks[0].tcp_accept(listener).unwrap();
@@ -231,10 +343,10 @@ fn what_cannot_be_connected() {
         assert_eq!(try_to(None, to, 80), ConnectError::NotUnicast, "{to}");
     }
     assert_eq!(try_to(None, "10.0.0.2", 0), ConnectError::NotUnicast);
-    net.stacks[0].tcp_listen(None, Port(80), 1, ANY).unwrap();
-    assert_eq!(net.stacks[0].tcp_listen(None, Port(80), 1, ANY), Err(OpenError::InUse));
+    net.stacks[0].tcp_listen(None, Port(80), ListenOptions::new(1), ANY).unwrap();
+    assert_eq!(net.stacks[0].tcp_listen(None, Port(80), ListenOptions::new(1), ANY), Err(OpenError::InUse));
     assert_eq!(
-        net.stacks[0].tcp_listen(Some(ip("10.9.9.9")), Port(81), 1, ANY),
+        net.stacks[0].tcp_listen(Some(ip("10.9.9.9")), Port(81), ListenOptions::new(1), ANY),
         Err(OpenError::NotAvailable)
     );
     let from = (None, Port(999));
@@ -246,7 +358,7 @@ fn what_cannot_be_connected() {
 #[test]
 fn a_full_backlog_drops_what_comes() {
     let mut net = Net::with_hosts(2);
-    let listener = net.stacks[1].tcp_listen(None, Port(80), 3, ANY).unwrap();
+    let listener = net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(3), ANY).unwrap();
     let flows: Vec<_> = (0..5).map(|_| connect(&mut net, 0, "10.0.0.2", 80)).collect();
     net.run(500);
     // Cookies answered the last two; their acknowledgments found the queue full.
@@ -269,7 +381,7 @@ fn a_full_backlog_drops_what_comes() {
 #[test]
 fn a_flood_of_syns_is_bounded() {
     let mut net = Net::with_hosts(2);
-    net.stacks[1].tcp_listen(None, Port(80), 100, ANY).unwrap();
+    net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(100), ANY).unwrap();
     for port in 1..5000 {
         let syn = wire::tcp::Repr {
             src_port: Port(port),
@@ -344,7 +456,7 @@ fn errors_end_attempts_but_not_connections() {
     assert_eq!(seq, None, "it waits for the neighbour");
 
     net.wire.loss = 0;
-    net.stacks[1].tcp_listen(None, Port(80), 4, ANY).unwrap();
+    net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), ANY).unwrap();
     net.run(5000);
     assert_eq!(net.stacks[0].tcp(flow).unwrap().state(), State::Established);
     // Something in flight, and then an error about it.
@@ -363,7 +475,7 @@ fn errors_end_attempts_but_not_connections() {
 #[test]
 fn connections_are_saved_and_restored() {
     let mut net = Net::with_hosts(2);
-    let listener = net.stacks[1].tcp_listen(None, Port(80), 4, ANY).unwrap();
+    let listener = net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(4), ANY).unwrap();
     let client = connect(&mut net, 0, "10.0.0.2", 80);
     net.run(100);
     let server = net.stacks[1].tcp_accept(listener).unwrap();
@@ -393,7 +505,7 @@ fn with_connections(count: usize) -> (Net, Vec<TcpHandle>, Vec<TcpHandle>) {
     for host in 0..2 {
         net.attach(host, 0, 1500, &format!("10.0.0.{}/24", host + 1));
     }
-    let listener = net.stacks[1].tcp_listen(None, Port(80), 10, ANY).unwrap();
+    let listener = net.stacks[1].tcp_listen(None, Port(80), ListenOptions::new(10), ANY).unwrap();
     let ours: Vec<_> = (0..count).map(|_| connect(&mut net, 0, "10.0.0.2", 80)).collect();
     net.run(10);
     let theirs = std::iter::from_fn(|| net.stacks[1].tcp_accept(listener)).collect();

@@ -1,12 +1,12 @@
 //! UDP from endpoint to endpoint.
 
 use net::stack::{SendError, UdpSend};
-use net::udp::{BindError, UdpHandle};
-use net::{DropReason, Event, IfaceId};
+use net::udp::{BindError, BindOptions, UdpHandle};
+use net::{DropReason, Event, IfaceId, PathMtuDiscovery};
 use wire::icmpv4::{Repr, Unreachable};
 use wire::{Port, Protocol};
 
-use crate::harness::{Net, header, ip, ipv4_frame, mac, udp_octets};
+use crate::harness::{Net, SHARED, header, ip, ipv4_frame, mac, udp_octets};
 
 const ETH: IfaceId = IfaceId(1);
 
@@ -33,8 +33,8 @@ pub fn received(net: &mut Net, host: usize, socket: UdpHandle) -> Option<(Vec<u8
 #[test]
 fn datagrams_of_every_length() {
     let mut net = Net::with_hosts(2);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     for len in [0, 1, 100, 1472, 1473, 2952, 9000, 65_507] {
         let octets: Vec<u8> = (0..len).map(|n| (n * 7 / 3) as u8).collect();
         send(&mut net, 0, a, "10.0.0.2", 2000, &octets).unwrap();
@@ -43,7 +43,7 @@ fn datagrams_of_every_length() {
         assert_eq!(received(&mut net, 1, b), Some((octets, "10.0.0.1".into(), 1000)), "{len}");
     }
     assert_eq!(send(&mut net, 0, a, "10.0.0.2", 2000, &vec![0; 65_508]), Err(SendError::TooLong));
-    net.stacks[0].udp_options(a).unwrap().dont_fragment = true;
+    net.stacks[0].udp_options(a).unwrap().ip.discovery = PathMtuDiscovery::Do;
     assert_eq!(send(&mut net, 0, a, "10.0.0.2", 2000, &[0; 1473]), Err(SendError::TooLong));
     net.check_memory();
 }
@@ -51,8 +51,8 @@ fn datagrams_of_every_length() {
 #[test]
 fn one_send_of_many_datagrams() {
     let mut net = Net::with_hosts(2);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     let octets: Vec<u8> = (0..5500_u32).map(|n| (n / 5) as u8).collect();
     let to = Some((ip("10.0.0.2"), Port(2000)));
     let send = UdpSend { to, from: None, payload: net.frame(&octets), segment_size: Some(1200) };
@@ -68,8 +68,8 @@ fn one_send_of_many_datagrams() {
 #[test]
 fn to_this_host_itself() {
     let mut net = Net::with_hosts(1);
-    let a = net.stacks[0].udp_bind(None, Port::NONE, false).unwrap();
-    let b = net.stacks[0].udp_bind(Some(ip("127.0.0.1")), Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port::NONE, BindOptions::default()).unwrap();
+    let b = net.stacks[0].udp_bind(Some(ip("127.0.0.1")), Port(2000), BindOptions::default()).unwrap();
     let port = net.stacks[0].udp(a).unwrap().port();
     send(&mut net, 0, a, "127.0.0.1", 2000, &[5; 30_000]).unwrap();
     net.run(1);
@@ -79,7 +79,7 @@ fn to_this_host_itself() {
 #[test]
 fn nobody_there_is_told() {
     let mut net = Net::with_hosts(2);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     net.stacks[0].udp_connect(a, Some((ip("10.0.0.2"), Port(9))), net.now).unwrap();
     let send = UdpSend { to: None, from: None, payload: net.frame(b"x"), segment_size: None };
     net.stacks[0].udp_send(a, send, net.now).unwrap();
@@ -96,25 +96,28 @@ fn nobody_there_is_told() {
 #[test]
 fn connected_means_from_one_peer() {
     let mut net = Net::with_hosts(3);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     net.stacks[0].udp_connect(a, Some((ip("10.0.0.2"), Port(2000))), net.now).unwrap();
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
-    let c = net.stacks[2].udp_bind(None, Port(2000), false).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
+    let c = net.stacks[2].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     send(&mut net, 1, b, "10.0.0.1", 1000, b"b").unwrap();
     send(&mut net, 2, c, "10.0.0.1", 1000, b"c").unwrap();
     net.run(10);
     assert_eq!(received(&mut net, 0, a).unwrap().0, b"b");
     assert!(received(&mut net, 0, a).is_none());
-    assert_eq!(net.stacks[0].udp_bind(Some(ip("10.9.9.9")), Port(1), false), Err(BindError::NotAvailable));
+    assert_eq!(
+        net.stacks[0].udp_bind(Some(ip("10.9.9.9")), Port(1), BindOptions::default()),
+        Err(BindError::NotAvailable)
+    );
 }
 
 #[test]
 fn to_all() {
     let mut net = Net::with_hosts(3);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     let sockets: Vec<_> =
-        (1..3).map(|host| net.stacks[host].udp_bind(None, Port(2000), true).unwrap()).collect();
-    let second = net.stacks[1].udp_bind(None, Port(2000), true).unwrap();
+        (1..3).map(|host| net.stacks[host].udp_bind(None, Port(2000), SHARED).unwrap()).collect();
+    let second = net.stacks[1].udp_bind(None, Port(2000), SHARED).unwrap();
     assert_eq!(send(&mut net, 0, a, "10.0.0.255", 2000, b"x"), Err(SendError::Broadcast));
     net.stacks[0].udp_options(a).unwrap().broadcast = true;
     for to in ["10.0.0.255", "255.255.255.255"] {
@@ -130,7 +133,7 @@ fn to_all() {
 #[test]
 fn a_group_s_interface_is_no_way_to_hosts() {
     let mut net = Net::with_hosts(1);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     net.stacks[0].udp_options(a).unwrap().multicast_iface = Some(ETH);
     assert_eq!(send(&mut net, 0, a, "192.0.2.1", 9, b"x"), Err(SendError::Dropped(DropReason::NoRoute)));
     assert_eq!(send(&mut net, 0, a, "239.1.1.1", 9, b"x"), Ok(()));
@@ -142,7 +145,7 @@ fn a_group_s_interface_is_no_way_to_hosts() {
 #[test]
 fn full_queues_and_wrong_checksums_are_counted() {
     let mut net = Net::with_hosts(2);
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     net.stacks[1].udp_options(b).unwrap().receive_buffer = 10_000;
     let mut datagram = udp_octets("10.0.0.1", "10.0.0.2", 1000, 2000, &[1; 1000]);
     let frame = |datagram: &[u8]| {
@@ -170,7 +173,8 @@ fn full_queues_and_wrong_checksums_are_counted() {
 #[test]
 fn errors_about_what_was_not_sent_are_dropped() {
     let mut net = Net::with_hosts(2);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    net.stacks[0].udp_options(a).unwrap().receive_errors = true;
     // Quotes: of somebody else's, of a port without a socket, of a fragment.
     for (src, port, offset) in [("10.0.0.9", 1000, 0), ("10.0.0.1", 1001, 0), ("10.0.0.1", 1000, 64)] {
         let quoted = wire::ipv4::Repr { fragment_offset: offset, ..header(src, "10.0.0.2", Protocol::UDP) };

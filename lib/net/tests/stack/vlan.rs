@@ -1,6 +1,7 @@
 //! Several networks on one link, told apart by tags.
 
 use net::stack::IfaceError;
+use net::udp::BindOptions;
 use net::{DropReason, IfaceId};
 use wire::Port;
 use wire::vlan::VlanId;
@@ -25,8 +26,8 @@ fn each_tag_is_a_network_of_its_own() {
     }
     assert_eq!(net.stacks[0].add_vlan("x", IfaceId(1), id(5)), Err(IfaceError::Exists));
     assert_eq!(net.stacks[0].add_vlan("x", IfaceId(2), id(5)), Err(IfaceError::Parent), "no tag in a tag");
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     for (to, from) in [("10.0.0.2", "10.0.0.1"), ("10.5.0.2", "10.5.0.1"), ("10.6.0.2", "10.6.0.1")] {
         send(&mut net, 0, a, to, 2000, to.as_bytes()).unwrap();
         net.run(10);
@@ -49,8 +50,8 @@ fn each_tag_is_a_network_of_its_own() {
 #[test]
 fn unknown_tags_are_dropped_and_priorities_ignored() {
     let mut net = Net::with_hosts(2);
-    let a = net.stacks[0].udp_bind(None, Port(1000), false).unwrap();
-    let b = net.stacks[1].udp_bind(None, Port(2000), false).unwrap();
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     send(&mut net, 0, a, "10.0.0.2", 2000, b"plain").unwrap();
     net.run(10);
     received(&mut net, 1, b).unwrap();

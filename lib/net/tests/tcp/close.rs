@@ -1,5 +1,7 @@
 //! Closing (RFC 9293 § 3.6, § 3.10.4, § 3.10.7.4).
 
+use std::time::Duration;
+
 use crate::script::{Script, plain};
 use net::tcp::{Config, Error, Events, State};
 
@@ -184,6 +186,25 @@ fn data_for_a_closed_reader_resets() {
     inject!(t, "P. 1:11(10) ack 2");
     expect!(t, "R. 2:2(0) ack 1");
     assert_eq!(t.flow().error(), Some(Error::Aborted));
+}
+
+#[test]
+fn how_long_a_peer_may_leave_its_direction_open_is_the_programs_choice() {
+    // tcp(7), TCP_LINGER2.
+    let mut t = Script::established(Config { fin_wait_2: Some(Duration::from_secs(5)), ..plain() });
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, ". 1:1(0) ack 2");
+    t.wait(4999);
+    assert_eq!(t.state(), State::FinWait2);
+    t.wait(1);
+    assert_eq!(t.state(), State::Closed);
+    let mut t = Script::established(Config { fin_wait_2: None, ..plain() });
+    t.close();
+    expect!(t, "F. 1:1(0) ack 1");
+    inject!(t, ". 1:1(0) ack 2");
+    expect!(t, "R. 2:2(0) ack 1");
+    assert_eq!(t.state(), State::Closed);
 }
 
 #[test]
@@ -413,7 +434,7 @@ fn a_silent_peer_of_a_connection_that_nobody_holds_is_left() {
 #[test]
 fn a_shorter_user_timeout_stays() {
     // RFC 5482 § 3.
-    let config = Config { user_timeout: Some(std::time::Duration::from_secs(10)), ..plain() };
+    let config = Config { user_timeout: Some(Duration::from_secs(10)), ..plain() };
     let mut t = Script::established(config);
     t.send(10);
     t.close();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::script::{Script, plain};
+use net::Instant;
 use net::tcp::{Algorithm, Config, Error, KeepAlive, State};
 
 const KEEP_ALIVE: KeepAlive =
@@ -220,6 +221,71 @@ fn a_user_timeout_decides_when_probes_are_over() {
 }
 
 #[test]
+fn how_often_a_syn_is_sent_again_is_the_programs_choice() {
+    // tcp(7), TCP_SYNCNT.
+    let mut t = Script::connect(Config { syn_retries: Some(2), ..plain() });
+    t.wait(6999);
+    assert_eq!((t.discard(), t.state()), (3, State::SynSent));
+    t.wait(1);
+    assert_eq!((t.state(), t.flow().error()), (State::Closed, Some(Error::TimedOut)));
+}
+
+#[test]
+fn another_algorithm_goes_on_with_the_window() {
+    // tcp(7), TCP_CONGESTION.
+    let mut t = Script::established_at_100_ms(Config { sack: true, ..plain() });
+    t.send(30_000);
+    t.discard();
+    inject!(t, ". 1:1(0) ack 10001");
+    let cwnd = t.flow().cwnd();
+    assert!(cwnd > 10_000);
+    let now = t.now;
+    t.flow().set_algorithm(now, Algorithm::Cubic);
+    assert_eq!(t.flow().cwnd(), cwnd);
+    t.flow().set_algorithm(now, Algorithm::NewReno);
+    assert_eq!(t.flow().cwnd(), cwnd);
+}
+
+#[test]
+fn no_more_leaves_in_a_second_than_is_allowed() {
+    // socket(7), SO_MAX_PACING_RATE.
+    let mut t = Script::established_at_100_ms(Config { sack: true, ..plain() });
+    t.flow().set_max_pacing_rate(Some(20_000));
+    t.send(1000);
+    t.discard();
+    t.wait(100);
+    inject!(t, ". 1:1(0) ack 1001");
+    t.send(9000);
+    let at_once = t.discard();
+    t.wait(200);
+    let later = t.discard();
+    assert!(at_once + later < 9 && later >= 2, "{at_once} at once, {later} in 200 ms");
+    assert_eq!(t.flow().info(Instant(0)).max_pacing_rate, Some(20_000));
+}
+
+#[test]
+fn figures_count_what_happened() {
+    // tcp(7), TCP_INFO.
+    let mut t = Script::established_at_100_ms(Config { sack: true, ..plain() });
+    t.send(3000);
+    t.discard();
+    inject!(t, "P. 1:501(500) ack 1001");
+    t.discard();
+    let info = t.flow().info(Instant(100_000_000));
+    assert_eq!((info.state, info.unacknowledged, info.not_sent), (State::Established, 2, 0));
+    assert_eq!((info.octets_sent, info.octets_acknowledged, info.octets_received), (3000, 1001, 500));
+    assert_eq!((info.data_segments_out, info.data_segments_in), (3, 1));
+    // SYN-ACK, three of data, one acknowledgment; SYN, the end of the handshake, one of data.
+    assert_eq!((info.segments_out, info.segments_in), (5, 3));
+    t.wait(2000);
+    assert!(t.discard() > 0);
+    let info = t.flow().info(Instant(2_100_000_000));
+    assert!(info.retransmissions >= 1 && info.timeouts >= 1 && info.backoff >= 1, "{info:?}");
+    assert_eq!(info.octets_sent - info.octets_retransmitted, 3000);
+    assert_eq!(info.since_data_received, Duration::from_secs(2));
+}
+
+#[test]
 fn quick_acknowledgments_may_be_asked_for() {
     // tcp(7), TCP_QUICKACK.
     let large = Config { receive_buffer: 60_000, receive_buffer_max: 60_000, ..plain() };
@@ -230,7 +296,7 @@ fn quick_acknowledgments_may_be_asked_for() {
     }
     inject!(t, ". 16001:17001(1000) ack 1");
     t.assert_quiet();
-    t.flow().set_quick_ack();
+    t.flow().set_quick_ack(true);
     t.poll();
     expect!(t, ". 1:1(0) ack 17001");
     inject!(t, ". 17001:18001(1000) ack 1");

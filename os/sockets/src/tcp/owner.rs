@@ -1,6 +1,7 @@
 //! What the network pass does with a stream socket: moves octets between its queues and its flow, and tells who waits.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 
 use linux::errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EPIPE, ETIMEDOUT, Errno};
 use linux::readiness::events;
@@ -41,6 +42,9 @@ impl TcpSocket {
         }
         if came.has(Events::WRITABLE) {
             self.go_on(net, flow);
+            if self.lingers.load(Ordering::Acquire) {
+                changed |= events::ALWAYS;
+            }
         }
         if came.has(Events::FINISHED) {
             {
@@ -161,10 +165,12 @@ impl TcpSocket {
                 Err(SendError::Closed(_)) => {}
             }
         }
-        let limit = self.send_limit();
+        let limits = self.send_limits();
+        let held = net.stack.tcp(flow).map_or(0, |flow| flow.not_sent() as usize);
         let wanted = {
             let mut send = self.send.lock();
-            let told = send.wanted && send.is_writable(limit);
+            send.held_by_flow = held;
+            let told = send.wanted && send.is_writable(limits);
             send.wanted &= !told;
             told
         };
@@ -176,7 +182,8 @@ impl TcpSocket {
     /// Nobody uses the socket: its flow goes on alone until all is sent, or is reset if something was not read (RFC 9293
     /// § 3.6.1, RFC 1122 § 4.2.2.13) or the program said so (`SO_LINGER` of 0).
     fn give_up(&self, net: &mut Net, flow: TcpHandle) {
-        let abort = self.receive.lock().octets() > 0 || self.options.lock().common.linger == Some(0);
+        let abort =
+            self.receive.lock().octets() > 0 || self.options.lock().common.linger() == Some(Duration::ZERO);
         if !abort && !self.send.lock().is_empty() {
             // There is more than the flow has room for: on with it when there is. The peer may not let that take for ever.
             net.stack.tcp_orphan(flow, pass::now());

@@ -91,6 +91,17 @@ pub(super) struct SendQueue {
     pub(super) shut: bool,
     /// Somebody found no room, and is told when there is.
     pub(super) wanted: bool,
+    /// Octets that the flow had not sent either when it was last looked at.
+    pub(super) held_by_flow: usize,
+}
+
+/// How much a send queue takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SendLimits {
+    /// Octets (`SO_SNDBUF`).
+    pub(super) buffer: usize,
+    /// Octets not sent yet, those that the flow has among them (`TCP_NOTSENT_LOWAT`).
+    pub(super) not_sent: Option<usize>,
 }
 
 impl SendQueue {
@@ -102,15 +113,19 @@ impl SendQueue {
         self.frames.is_empty()
     }
 
-    /// Whether more may be written, with a buffer of `limit` octets. Frames of few octets use up the memory before: twice as
-    /// much is theirs, as on Linux.
-    pub(super) fn has_room(&self, limit: usize) -> bool {
-        self.octets < limit && self.footprint < 2 * limit
+    /// Whether more may be written. Frames of few octets use up the memory before: twice as much is theirs, as on Linux.
+    pub(super) fn has_room(&self, limits: SendLimits) -> bool {
+        let SendLimits { buffer, not_sent } = limits;
+        let is_low = not_sent.is_none_or(|limit| self.octets + self.held_by_flow < limit);
+        self.octets < buffer && self.footprint < 2 * buffer && is_low
     }
 
-    /// Whether poll(2) says so: with a third free, so that a writer is not woken for each segment.
-    pub(super) fn is_writable(&self, limit: usize) -> bool {
-        self.octets < limit * 2 / 3 && self.footprint < limit * 4 / 3
+    /// Whether poll(2) says so: with a third free, so that a writer is not woken for each segment; of what is not sent half, as
+    /// Linux has it.
+    pub(super) fn is_writable(&self, limits: SendLimits) -> bool {
+        let SendLimits { buffer, not_sent } = limits;
+        let is_low = not_sent.is_none_or(|limit| 2 * (self.octets + self.held_by_flow) < limit);
+        self.octets < buffer * 2 / 3 && self.footprint < buffer * 4 / 3 && is_low
     }
 
     /// Puts a frame at the end: into the last one's block, if that has the room.
@@ -206,16 +221,28 @@ mod tests {
         let pool = pool();
         let mut queue = SendQueue::default();
         let mut octets = 0;
-        while queue.has_room(8192) {
+        let limits = SendLimits { buffer: 8192, not_sent: None };
+        while queue.has_room(limits) {
             queue.push(frame(pool, 1, b"x"));
             octets += 1;
         }
         assert!(octets < 1000, "{octets}");
-        assert!(!queue.is_writable(8192));
-        while !queue.is_writable(8192) {
+        assert!(!queue.is_writable(limits));
+        while !queue.is_writable(limits) {
             queue.pop().unwrap();
         }
         assert!(queue.footprint <= 8192 * 4 / 3);
+    }
+
+    #[test]
+    fn what_the_flow_has_not_sent_fills_it_too() {
+        let limits = SendLimits { buffer: 8192, not_sent: Some(100) };
+        let mut queue = SendQueue { held_by_flow: 99, ..SendQueue::default() };
+        assert!(queue.has_room(limits) && !queue.is_writable(limits));
+        queue.push(frame(pool(), 1, b"x"));
+        assert!(!queue.has_room(limits));
+        queue.held_by_flow = 48;
+        assert!(queue.has_room(limits) && queue.is_writable(limits));
     }
 
     #[test]

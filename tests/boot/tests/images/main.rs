@@ -12,6 +12,7 @@ mod object;
 mod ordinary;
 mod panics;
 mod pressure;
+mod sockets;
 mod symbols;
 mod torture;
 mod tree;

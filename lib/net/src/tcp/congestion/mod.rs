@@ -123,6 +123,16 @@ impl Congestion {
         }
     }
 
+    /// A controller of another algorithm that goes on where this one is. BBR has a model of its own of the path, and begins anew.
+    pub(super) fn succeed(&self, algorithm: Algorithm, mss: u32, now: Instant, seed: u32) -> Self {
+        let (cwnd, ssthresh) = (self.cwnd(), self.ssthresh());
+        match algorithm {
+            Algorithm::NewReno => Self::NewReno(NewReno::new(mss, cwnd, ssthresh)),
+            Algorithm::Cubic => Self::Cubic(Cubic::new(mss, cwnd, ssthresh)),
+            Algorithm::Bbr => Self::Bbr(Box::new(Bbr::new(mss, now, seed))),
+        }
+    }
+
     /// Which algorithm this is.
     pub fn algorithm(&self) -> Algorithm {
         match self {

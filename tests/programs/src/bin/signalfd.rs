@@ -95,15 +95,11 @@ fn wrong(set: &libc::sigset_t) {
     let fd = descriptor(set);
     println!("nothing yet: {:?}, {:#x}", read(&fd, 1), poll(&fd));
     // SAFETY: fewer octets than a signal has.
-    println!(
-        "too short: {:?}",
-        outcome(unsafe { libc::read(fd.as_raw_fd(), [0u8; 100].as_mut_ptr().cast(), 100) } as c_int)
-    );
-    // SAFETY: nothing is read of it.
-    println!(
-        "written: {:?}",
-        outcome(unsafe { libc::write(fd.as_raw_fd(), [0u8; 8].as_ptr().cast(), 8) } as c_int)
-    );
+    let short = unsafe { libc::read(fd.as_raw_fd(), [0u8; 100].as_mut_ptr().cast(), 100) };
+    println!("too short: {:?}", outcome(short as c_int));
+    // SAFETY: so many octets are there.
+    let written = unsafe { libc::write(fd.as_raw_fd(), [0u8; 8].as_ptr().cast(), 8) };
+    println!("written: {:?}", outcome(written as c_int));
 }
 
 fn reading(set: &libc::sigset_t) -> std::io::Result<()> {

@@ -30,7 +30,8 @@ static LIMITS: SpinLock<[Limit; COUNT]> = SpinLock::new({
     let mut limits = [[INFINITY; 2]; COUNT];
     limits[STACK] = [kernel::mm::STACK_SIZE, INFINITY];
     limits[CORE] = [0, INFINITY];
-    limits[NOFILE] = [1024, 4096];
+    // As systemd has it: select(2) knows no more than 1024, and who does without it raises the limit.
+    limits[NOFILE] = [1024, 524_288];
     limits[SIGPENDING] = [1024, 1024];
     limits[MSGQUEUE] = [0, 0];
     limits[NICE] = [0, 0];

@@ -10,6 +10,7 @@ use super::table::{aligned, thousands};
 use crate::{namespace, repo, setup};
 use anyhow::{Context, Result, bail, ensure};
 use qemu::{Forward, Machine, Network, Outcome, Protocol, Vm};
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
@@ -19,16 +20,22 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Requests to examples/web, in an image and, for the same file, in a Linux guest
+/// Requests to an HTTP server, in an image and, for the same file, in a Linux guest
 ///
 /// Requests per second by wrk with keep-alive, in turns, then what one request costs: guest instructions, octets moved by string
 /// instructions and device accesses, by clients that count. Over a tap interface, in a network namespace of the command's own, which
 /// ends with it; needs root, or user namespaces and access to /dev/net/tun. At its end the image accounts for its frames.
 #[derive(clap::Args)]
 pub struct Http {
+    /// The server, an example: web (std, a thread for each connection) or hyper-web (tokio and hyper)
+    #[arg(long, default_value = "web", value_parser = ["web", "hyper-web"])]
+    server: String,
     /// Connections at the same time
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     connections: Vec<usize>,
+    /// Further connections, which stay open and do nothing after one request
+    #[arg(long, value_delimiter = ',', default_values_t = [0])]
+    idle: Vec<usize>,
     /// How long each measurement takes
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -75,6 +82,22 @@ struct System {
     symbols: PathBuf,
 }
 
+/// How many connections are open.
+#[derive(Clone, Copy)]
+struct Open {
+    connections: usize,
+    idle: usize,
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { connections, idle: 0 } => write!(f, "{connections}"),
+            Self { connections, idle } => write!(f, "{connections}, {idle} idle"),
+        }
+    }
+}
+
 /// What wrk says.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Load {
@@ -110,16 +133,17 @@ impl Http {
         }
         let busy = busy_host();
         let mut rows = Vec::new();
-        for &connections in &self.connections {
+        let idle_too = |connections| self.idle.iter().map(move |&idle| Open { connections, idle });
+        for open in self.connections.iter().copied().flat_map(idle_too) {
             let mut loads = vec![Vec::new(); systems.len()];
             for turn in 1..=self.runs {
                 for (system, loads) in systems.iter().zip(&mut loads) {
-                    eprintln!("bench: {}, {connections} connections, turn {turn}", system.name);
-                    loads.push(system.load(connections, self.seconds, !self.user)?);
+                    eprintln!("bench: {}, {open} connections, turn {turn}", system.name);
+                    loads.push(system.load(open, self.seconds, !self.user)?);
                 }
             }
             for (system, loads) in systems.iter().zip(loads) {
-                rows.push((system.name, connections, best_of_middle(loads)));
+                rows.push((system.name, open, best_of_middle(loads)));
             }
         }
         let costs = if self.no_counts { Vec::new() } else { self.count(&systems)? };
@@ -134,7 +158,11 @@ impl Http {
     fn systems(&self) -> Result<Vec<System>> {
         let tool = Tool::build()?;
         let folder = repo::target_dir().join("bench");
-        let image = tool.image(&repo::root().join("examples/web"), "web", &folder.join("web"))?;
+        let image = tool.image(
+            &repo::root().join("examples").join(&self.server),
+            &self.server,
+            &folder.join(&self.server),
+        )?;
         let mut systems = Vec::new();
         let mut add = |name, mut vm: Vm| -> Result<()> {
             vm.machine = Machine::Q35;
@@ -214,16 +242,29 @@ impl Http {
 
 impl System {
     /// Has wrk load the server.
-    fn load(&self, connections: usize, seconds: u64, ping: bool) -> Result<Load> {
+    fn load(&self, open: Open, seconds: u64, ping: bool) -> Result<Load> {
         let (load, console) = self.serve(&self.vm, |address| {
             if ping {
                 repo::output(Command::new("ping").args(["-c", "3", "-i", "0.2", "-q", &GUEST.to_string()]))
                     .context("ping")?;
             }
+            let idle: Vec<_> = (0..open.idle).map(|_| connect(address)).collect::<Result<_>>()?;
             let mut wrk = Command::new("wrk");
-            wrk.args(["-t", "1", "-c", &connections.to_string(), "-d", &seconds.to_string(), "--latency"]);
+            wrk.args([
+                "-t",
+                "1",
+                "-c",
+                &open.connections.to_string(),
+                "-d",
+                &seconds.to_string(),
+                "--latency",
+            ]);
             wrk.arg(format!("http://{address}/"));
-            Load::parse(&repo::output(&mut wrk)?)
+            let load = Load::parse(&repo::output(&mut wrk)?)?;
+            for mut stream in idle {
+                requests(&mut stream, 1).context("a connection that was idle")?;
+            }
+            Ok(load)
         })?;
         for line in console.lines().filter(|line| line.contains("frames")) {
             eprintln!("bench: {}", line.trim());
@@ -240,14 +281,7 @@ impl System {
     fn request(&self, vm: &Vm, connections: usize, each: usize) -> Result<()> {
         self.serve(vm, |address| {
             // One after the other: behind QEMU's user network the host lets two connections wait, and forgets others for seconds.
-            let clients = (0..connections).map(|_| {
-                let mut stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-                requests(&mut stream, 1)?;
-                Ok(stream)
-            });
-            let clients: Vec<_> = clients.collect::<Result<_>>()?;
+            let clients: Vec<_> = (0..connections).map(|_| connect(address)).collect::<Result<_>>()?;
             thread::scope(|scope| {
                 let clients: Vec<_> = clients
                     .into_iter()
@@ -329,6 +363,15 @@ fn fetch(address: SocketAddr, path: &str) -> Result<()> {
     Ok(())
 }
 
+/// A connection that has carried one request.
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    requests(&mut stream, 1)?;
+    Ok(stream)
+}
+
 /// Requests one after the other on one connection.
 fn requests(stream: &mut TcpStream, count: usize) -> Result<()> {
     let mut answer = Vec::new();
@@ -378,12 +421,12 @@ fn best_of_middle(mut loads: Vec<Load>) -> Load {
     Load { errors, ..loads.swap_remove(loads.len() / 2) }
 }
 
-fn report(rows: &[(&str, usize, Load)], costs: &[(&str, usize, Cost)], user: bool) {
+fn report(rows: &[(&str, Open, Load)], costs: &[(&str, usize, Cost)], user: bool) {
     let header = ["system", "connections", "requests/s", "median", "slowest", "errors"];
-    let cells = rows.iter().map(|(name, connections, load)| {
+    let cells = rows.iter().map(|(name, open, load)| {
         [
             (*name).to_owned(),
-            connections.to_string(),
+            open.to_string(),
             thousands(load.requests),
             load.median.clone(),
             load.slowest.clone(),

@@ -32,6 +32,12 @@ fn run() -> io::Result<()> {
     set(&socket, libc::SIOCSIFNETMASK, mask)?;
     up(&socket, b"eth0")?;
     drop(socket);
+    // As the image has it; Linux alone gives its first process 4096.
+    let limit = libc::rlimit { rlim_cur: 1024, rlim_max: 524_288 };
+    // SAFETY: `limit` is read.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     Err(Command::new(program).args(rest).exec())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use frame::{Frame, HeapPool, RxFrame};
 use net::stack::{ListenOptions, UdpSend};
 use net::tcp::Config;
+use net::udp::BindOptions;
 use net::{IfaceId, Instant, Key, Link, ProbeTiming, Settings, Stack};
 use wire::vlan::VlanId;
 use wire::{MacAddr, Port, ipv4};
@@ -46,7 +47,7 @@ pub fn run(octets: &[u8]) {
     let mut stack = stack(now);
     let config = Config::new(Port(80), Port(0));
     let listener = stack.tcp_listen(None, Port(80), ListenOptions::new(4), config).unwrap();
-    let socket = stack.udp_bind(None, Port(53), false).unwrap();
+    let socket = stack.udp_bind(None, Port(53), BindOptions::default()).unwrap();
     stack.udp_join(socket, IfaceId(1), Ipv4Addr::new(239, 1, 1, 1), now);
     let flow = stack.tcp_connect((None, Port(1000)), (PEER, Port(80)), config, now).unwrap();
     let mut accepted = Vec::new();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use frame::{Frame, HeapPool, RxFrame};
 use net::stack::{ListenOptions, TcpHandle, UdpSend};
 use net::tcp::Config;
+use net::udp::BindOptions;
 use net::{IfaceId, Instant, Key, Link, Settings, Stack};
 use wire::checksum::Sum;
 use wire::ethernet::EtherType;
@@ -82,7 +83,7 @@ pub fn run(octets: &[u8]) {
         ..Config::new(Port::NONE, Port::NONE)
     };
     let listener = stack.tcp_listen(None, Port(80), ListenOptions::new(2), config).unwrap();
-    let endpoint = stack.udp_bind(None, Port(53), false).unwrap();
+    let endpoint = stack.udp_bind(None, Port(53), BindOptions::default()).unwrap();
     let mut play = Play { stack, now, peers: Default::default(), accepted: Vec::new() };
     for step in octets.chunks(8) {
         let mut padded = [0; 8];

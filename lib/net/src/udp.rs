@@ -13,12 +13,14 @@ use crate::ip_options::IpOptions;
 use crate::rng::Rng;
 use crate::slab::{Handle, Slab};
 use crate::tcp::FourTuple;
-use crate::{IfaceId, Key, siphash};
+use crate::{IfaceId, Instant, Key, siphash};
 
 /// Most endpoints of a stack.
 pub const MAX_ENDPOINTS: usize = 65_536;
 /// Most groups an endpoint joins.
 pub const MAX_ENDPOINT_GROUPS: usize = 16;
+/// Most datagrams that are received as one.
+const MAX_COALESCED: usize = 64;
 /// Bytes of memory that datagrams for an endpoint may keep, unless somebody sets another limit.
 pub const DEFAULT_RECEIVE_BUFFER: usize = 208 * 1024;
 
@@ -43,8 +45,18 @@ pub struct Datagram {
     pub ttl: u8,
     /// Differentiated services code point and ECN.
     pub traffic_class: u8,
+    /// When it arrived.
+    pub at: Instant,
     /// What it carries; may be empty.
     pub payload: Frame,
+}
+
+impl Datagram {
+    /// Whether another one came by the same way, so that both may be told of as one (UDP_GRO).
+    fn goes_with(&self, other: &Self) -> bool {
+        let way = |of: &Self| (of.from, of.from_port, of.to, of.iface, of.ttl, of.traffic_class);
+        way(self) == way(other)
+    }
 }
 
 /// An ICMP error about something that an endpoint sent.
@@ -178,8 +190,32 @@ impl Endpoint {
     pub(crate) fn peek(&self) -> Option<Datagram> {
         let next = self.queue.front()?;
         let payload = next.payload.try_clone()?;
-        let Datagram { from, from_port, to, iface, ttl, traffic_class, .. } = *next;
-        Some(Datagram { from, from_port, to, iface, ttl, traffic_class, payload })
+        Some(Datagram { payload, ..*next })
+    }
+
+    /// The next datagram, and those behind it that came by the same way and are as long, as one of `room` octets at most; the last
+    /// of them may be shorter. Says how long each is if they are several.
+    pub(crate) fn pop_many(&mut self, room: usize) -> Option<(Datagram, Option<u16>)> {
+        let mut all = self.pop()?;
+        let (each, mut count) = (all.payload.len(), 1);
+        while each > 0
+            && count < MAX_COALESCED
+            && all.payload.len() == each * count
+            && let Some(next) = self.queue.front()
+            && all.goes_with(next)
+            && (1..=each).contains(&next.payload.len())
+            && all.payload.len() + next.payload.len() <= room
+            && let Some(next) = self.pop()
+        {
+            if let Err(payload) = all.payload.append(next.payload) {
+                // Its place is at the front.
+                self.queued_bytes += payload.footprint();
+                self.queue.push_front(Datagram { payload, ..next });
+                break;
+            }
+            count += 1;
+        }
+        Some((all, u16::try_from(each).ok().filter(|_| count > 1)))
     }
 
     /// Datagrams that found the queue full.
@@ -576,6 +612,7 @@ mod tests {
             iface: IfaceId(1),
             ttl: 1,
             traffic_class: 0,
+            at: Instant(0),
             payload: Frame::allocate(pool, 0, 1000).unwrap(),
         };
         endpoint.options.receive_buffer = 3 * datagram().payload.footprint();
@@ -583,5 +620,40 @@ mod tests {
         assert_eq!((taken, endpoint.dropped()), (3, 7));
         while endpoint.pop().is_some() {}
         assert!(endpoint.push(datagram()));
+    }
+
+    #[test]
+    fn datagrams_of_one_way_are_received_as_one() {
+        let mut bench = Bench::new();
+        let pool = HeapPool::leak(0);
+        let handle = bench.bind(None, 53, false).unwrap();
+        let endpoint = bench.0.get_mut(handle).unwrap();
+        let datagram = |port: u16, len: usize| {
+            let mut payload = Frame::allocate(pool, 0, 1000).unwrap();
+            payload.push_back(len).unwrap().fill(len as u8);
+            Datagram {
+                from: B,
+                from_port: Port(port),
+                to: A,
+                iface: IfaceId(1),
+                ttl: 1,
+                traffic_class: 0,
+                at: Instant(0),
+                payload,
+            }
+        };
+        for (port, len) in [(9, 100), (9, 100), (9, 40), (9, 40), (8, 40), (8, 0), (8, 40), (8, 50), (8, 50)]
+        {
+            assert!(endpoint.push(datagram(port, len)));
+        }
+        let mut lens = Vec::new();
+        while let Some((datagram, each)) = endpoint.pop_many(1000) {
+            lens.push((datagram.payload.len(), each));
+        }
+        let expected = [(240, Some(100)), (40, None), (40, None), (0, None), (40, None), (100, Some(50))];
+        assert_eq!(lens, expected, "the last may be shorter, none is longer or of another sender");
+        (0..3).for_each(|_| assert!(endpoint.push(datagram(9, 100))));
+        assert_eq!(endpoint.pop_many(250).unwrap().0.payload.len(), 200, "no more than there is room for");
+        assert_eq!(endpoint.queued_bytes(), endpoint.peek().unwrap().payload.footprint());
     }
 }

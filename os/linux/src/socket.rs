@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use kernel::uaccess;
 
 pub use self::address::{AF_INET, AF_INET6, AF_UNIX, Address, UnixName};
-pub use self::control::{Control, Credentials};
+pub use self::control::{Control, Credentials, Internet};
 use crate::buffers::UserBuffers;
 use crate::errno::{EAFNOSUPPORT, EINVAL, ENOBUFS, ENOTSOCK, EPIPE, Errno, Result};
 use crate::fd::{self, Description, File};

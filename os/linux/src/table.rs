@@ -177,8 +177,8 @@ syscalls! {
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
     44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";
     45 recvfrom(sockfd, buf, len, flags, addr, addrlen) => socket::recvfrom, partial "no MSG_OOB, no MSG_ERRQUEUE";
-    46 sendmsg(sockfd, msg, flags) => message::sendmsg, partial "control messages of local sockets only";
-    47 recvmsg(sockfd, msg, flags) => message::recvmsg, partial "control messages of local sockets only";
+    46 sendmsg(sockfd, msg, flags) => message::sendmsg, partial "control messages of local and datagram sockets";
+    47 recvmsg(sockfd, msg, flags) => message::recvmsg, partial "control messages of local and datagram sockets; no MSG_ERRQUEUE";
     48 shutdown(sockfd, how) => socket::shutdown, full;
     49 bind(sockfd, addr, addrlen) => socket::bind, full;
     50 listen(sockfd, backlog) => socket::listen, full;
@@ -328,12 +328,12 @@ syscalls! {
     295 preadv(fd, iov, iovcnt, offset) => transfer::preadv, full;
     296 pwritev(fd, iov, iovcnt, offset) => transfer::pwritev, full;
     297 rt_tgsigqueueinfo(tgid, tid, sig, info) => signal::rt_tgsigqueueinfo, partial "no stopping";
-    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => message::recvmmsg, partial "control messages of local sockets only";
+    299 recvmmsg(sockfd, msgvec, vlen, flags, timeout) => message::recvmmsg, partial "as recvmsg";
     302 prlimit64(pid, resource, new_limit, old_limit) => limits::prlimit64,
         partial "RLIMIT_NOFILE bounds poll, RLIMIT_SIGPENDING signals and timers; the others are kept and limit nothing";
     305 clock_adjtime(clock, buf) => time::clock_adjtime, partial "as adjtimex";
     306 syncfs(fd) => attributes::fsync, full;
-    307 sendmmsg(sockfd, msgvec, vlen, flags) => message::sendmmsg, partial "control messages of local sockets only";
+    307 sendmmsg(sockfd, msgvec, vlen, flags) => message::sendmmsg, partial "as sendmsg";
     309 getcpu(cpu, node, unused) => scheduling::getcpu, full;
     314 sched_setattr(pid, attr, flags) => scheduling::sched_setattr,
         partial "no SCHED_DEADLINE, no SCHED_FLAG_RESET_ON_FORK, no utilization (EINVAL)";

@@ -12,10 +12,14 @@ pub mod name {
     pub const TOS: i32 = 1;
     pub const TTL: i32 = 2;
     pub const OPTIONS: i32 = 4;
+    pub const PKTINFO: i32 = 8;
     pub const MTU_DISCOVER: i32 = 10;
     pub const RECVERR: i32 = 11;
+    pub const RECVTTL: i32 = 12;
+    pub const RECVTOS: i32 = 13;
     pub const MTU: i32 = 14;
     pub const FREEBIND: i32 = 15;
+    pub const RECVORIGDSTADDR: i32 = 20;
     pub const BIND_ADDRESS_NO_PORT: i32 = 24;
     pub const MULTICAST_IF: i32 = 32;
     pub const MULTICAST_TTL: i32 = 33;

@@ -34,16 +34,22 @@ pub mod name {
     pub const RCVTIMEO: i32 = 20;
     pub const SNDTIMEO: i32 = 21;
     pub const BINDTODEVICE: i32 = 25;
+    pub const TIMESTAMP: i32 = 29;
     pub const ACCEPTCONN: i32 = 30;
     pub const SNDBUFFORCE: i32 = 32;
     pub const RCVBUFFORCE: i32 = 33;
+    pub const TIMESTAMPNS: i32 = 35;
     pub const PROTOCOL: i32 = 38;
     pub const DOMAIN: i32 = 39;
+    pub const RXQ_OVFL: i32 = 40;
     pub const MAX_PACING_RATE: i32 = 47;
     pub const INCOMING_CPU: i32 = 49;
     pub const MEMINFO: i32 = 55;
     pub const COOKIE: i32 = 57;
     pub const BINDTOIFINDEX: i32 = 62;
+    /// The same as the old ones where times have 64 bits.
+    pub const TIMESTAMP_NEW: i32 = 63;
+    pub const TIMESTAMPNS_NEW: i32 = 64;
     /// `SO_RCVTIMEO_NEW` and `SO_SNDTIMEO_NEW`, the same where times have 64 bits.
     pub const RCVTIMEO_NEW: i32 = 66;
     pub const SNDTIMEO_NEW: i32 = 67;

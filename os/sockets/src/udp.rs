@@ -1,5 +1,6 @@
 //! [`UdpSocket`]: a datagram socket. Its queue is the endpoint's in the stack.
 
+mod control;
 mod options;
 
 use alloc::sync::{Arc, Weak};
@@ -9,6 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use frame::Frame;
 use kernel::mm::packets;
+use kernel::time;
 use linux::buffers::UserBuffers;
 use linux::errno::{
     EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EDESTADDRREQ, EHOSTUNREACH,
@@ -19,11 +21,12 @@ use linux::fd::{self, File, Stat};
 use linux::readiness::{Readiness, events};
 use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
 use net::stack::{SendError, UdpSend};
-use net::udp::{BindError, Datagram, Endpoint, UdpHandle};
+use net::udp::{BindError, Endpoint, UdpHandle};
 use net::{DropReason, HEADROOM};
 use sync::SpinLock;
 use wire::Port;
 
+use self::control::{Asked, Taken, answers_from};
 use self::options::{Options, address_at, interface};
 use crate::ip_options::name as ip_name;
 use crate::options::{IPPROTO_IP, SOL_SOCKET, deadline, int, memory_info, name, of_int};
@@ -117,15 +120,25 @@ impl UdpSocket {
         pass::look(|net| net.stack.udp(endpoint).map(f)).flatten()
     }
 
-    fn try_receive(&self, peek: bool) -> Result<Datagram, Errno> {
+    /// The next datagram; several as one if the program wants that, of `room` octets at most.
+    fn try_receive(&self, peek: bool, room: usize) -> Result<Taken, Errno> {
         let endpoint = self.phase.lock().endpoint;
         let Some(endpoint) = endpoint else { return Err(EAGAIN) };
+        let several = self.options.lock().wanted.several;
         pass::with(|net| {
             if let Some(error) = net.stack.udp_take_error(endpoint) {
                 return Err(icmp_error(&error.error));
             }
-            let datagram = if peek { net.stack.udp_peek(endpoint) } else { net.stack.udp_receive(endpoint) };
-            datagram.ok_or(EAGAIN)
+            let taken = match (peek, several) {
+                (true, _) => net.stack.udp_peek(endpoint).map(|datagram| (datagram, None)),
+                (false, true) => net.stack.udp_receive_many(endpoint, room),
+                (false, false) => net.stack.udp_receive(endpoint).map(|datagram| (datagram, None)),
+            };
+            let (datagram, each) = taken.ok_or(EAGAIN)?;
+            let endpoint = net.stack.udp(endpoint).ok_or(EAGAIN)?;
+            let (port, dropped) = (endpoint.port(), endpoint.dropped());
+            let local = answers_from(&net.stack, &datagram);
+            Ok(Taken { datagram, each, port, local, dropped })
         })
         .ok_or(ENETDOWN)?
     }
@@ -189,7 +202,7 @@ fn send_error(error: SendError) -> Errno {
         SendError::Broadcast => EACCES,
         SendError::TooLong => EMSGSIZE,
         SendError::NoSocket => EINVAL,
-        SendError::Dropped(DropReason::NoRoute) => ENETUNREACH,
+        SendError::NotOwn | SendError::Dropped(DropReason::NoRoute) => ENETUNREACH,
         SendError::Dropped(DropReason::Output | DropReason::Postrouting) => EPERM,
         SendError::Dropped(_) => ENOBUFS,
     }
@@ -337,12 +350,13 @@ impl Socket for UdpSocket {
             Some(Address::Inet(SocketAddr::V4(to))) => Some((*to.ip(), Port(to.port()))),
             Some(_) => return Err(EAFNOSUPPORT),
         };
+        let asked = Asked::read(&outgoing.control)?;
         wait_for_address(to);
         let len = from.len();
         if len > MAX_PAYLOAD {
             return Err(EMSGSIZE);
         }
-        let segment_size = self.options.lock().segment();
+        let segment_size = asked.segment.filter(|size| *size > 0).or(self.options.lock().segment());
         if segment_size.is_some_and(|size| len > MAX_SEGMENTS * usize::from(size)) {
             return Err(EINVAL);
         }
@@ -358,7 +372,8 @@ impl Socket for UdpSocket {
             if let Some(error) = net.stack.udp_take_error(endpoint) {
                 return Err(icmp_error(&error.error));
             }
-            let send = UdpSend { to, from: None, payload, segment_size };
+            let Asked { from, overrides, .. } = asked;
+            let send = UdpSend { to, from, payload, segment_size, overrides };
             net.stack.udp_send(endpoint, send, pass::now()).map_err(send_error)
         })
         .ok_or(ENETDOWN)??;
@@ -371,20 +386,25 @@ impl Socket for UdpSocket {
         }
         let deadline = deadline(self.options.lock().common.receive_timeout);
         let peek = flags & flags::PEEK != 0;
-        let datagram =
-            self.readiness.take_on(events::IN, nonblocking, deadline, || match self.try_receive(peek) {
-                Ok(datagram) => Ok(Some(datagram)),
+        let room = to.len();
+        let taken = self.readiness.take_on(events::IN, nonblocking, deadline, || {
+            match self.try_receive(peek, room) {
+                Ok(taken) => Ok(Some(taken)),
                 Err(EAGAIN) if self.receive_shut.load(Ordering::Relaxed) => Ok(None),
                 Err(error) => Err(error),
-            })?;
-        let Some(datagram) = datagram else { return Ok(Received::default()) };
+            }
+        })?;
+        let Some(taken) = taken else { return Ok(Received::default()) };
+        let datagram = &taken.datagram;
         let whole = datagram.payload.len();
         let mut len = 0;
         for segment in datagram.payload.segments() {
             len += to.write(segment.octets)?;
         }
         let from = SocketAddr::from((datagram.from, datagram.from_port.0));
-        Ok(Received::datagram(len, whole, Some(from.into()), flags))
+        let wanted = self.options.lock().wanted;
+        let control = wanted.tell(&taken, datagram.at.0.saturating_add(time::realtime_offset_ns()));
+        Ok(Received { control, ..Received::datagram(len, whole, Some(from.into()), flags) })
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {

@@ -84,7 +84,7 @@ pub fn run(octets: &[u8]) {
                 let to = Some((PEER, Port(9)));
                 let _ = stack.udp_send(
                     socket,
-                    UdpSend { to, from: None, payload: frame(data), segment_size: None },
+                    UdpSend { to, from: None, payload: frame(data), segment_size: None, overrides: Default::default() },
                     now,
                 );
                 let _ = stack.tcp_send(flow, frame(data), now);

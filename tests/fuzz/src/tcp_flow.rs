@@ -121,7 +121,7 @@ pub fn run(octets: &[u8]) {
                 4 => flow.set_cork(b & 1 != 0),
                 5 => flow.set_nagle(b & 1 != 0),
                 6 => flow.set_buffer_limits(u32::from(b) * 64, 16_000),
-                7 => flow.set_quick_ack(b & 1 != 0),
+                7 => flow.set_quick_ack(b & 1 == 0),
                 8 => {
                     let error = match b % 3 {
                         0 => IcmpError::Unreachable,

@@ -101,7 +101,7 @@ pub fn run(octets: &[u8]) {
                     assert!(is_tagged(&octets_of(&datagram.payload), from));
                     let to = Some((datagram.from, datagram.from_port));
                     let payload = frame(&vec![tag(from); usize::from(rest[0]) * 8]);
-                    let send = UdpSend { to, from: None, payload, segment_size: None };
+                    let send = UdpSend { to, from: None, payload, segment_size: None, overrides: Default::default() };
                     let _ = play.stack.udp_send(endpoint, send, play.now);
                 }
             }

@@ -27,6 +27,8 @@ pub enum SendError {
     TooLong,
     /// EBADF: the handle names nothing.
     NoSocket,
+    /// ENETUNREACH: it is to come from an address that is not this host's.
+    NotOwn,
 }
 
 impl From<DropReason> for SendError {

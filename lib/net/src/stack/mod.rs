@@ -57,7 +57,7 @@ pub use tcp::{
     ConnectError, ListenOptions, Listener, ListenerHandle, MAX_BACKLOG, MAX_LISTENERS, OpenError, Tcp,
     TcpHandle,
 };
-pub use udp::UdpSend;
+pub use udp::{UdpOverrides, UdpSend};
 
 /// Packets to this host itself that wait at most; a further one is dropped.
 pub const MAX_LOOPBACK_QUEUE: usize = 1024;

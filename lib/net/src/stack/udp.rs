@@ -22,6 +22,17 @@ use crate::udp::{
     BindError, BindOptions, Datagram, Endpoint, MAX_ENDPOINT_GROUPS, UdpError, UdpHandle, UdpOptions,
 };
 
+/// What is asked for one send alone (IP_TTL, IP_TOS and IP_PKTINFO as control messages).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpOverrides {
+    /// Time to live, at least 1.
+    pub ttl: Option<u8>,
+    /// Differentiated services code point and ECN.
+    pub traffic_class: Option<u8>,
+    /// Where it is to leave.
+    pub iface: Option<IfaceId>,
+}
+
 /// What is to be sent.
 #[derive(Debug)]
 pub struct UdpSend {
@@ -33,6 +44,8 @@ pub struct UdpSend {
     pub payload: Frame,
     /// UDP_SEGMENT: the payload is many datagrams of so many octets each, the last one shorter. `None`: it is one.
     pub segment_size: Option<u16>,
+    /// Instead of what the endpoint's options say.
+    pub overrides: UdpOverrides,
 }
 
 impl Stack {
@@ -99,6 +112,12 @@ impl Stack {
         self.udp.get_mut(handle)?.pop()
     }
 
+    /// The next received datagram with those behind it that can be told of as one, of `room` octets at most; if they are
+    /// several, how long each is but the last, which may be shorter (UDP_GRO).
+    pub fn udp_receive_many(&mut self, handle: UdpHandle, room: usize) -> Option<(Datagram, Option<u16>)> {
+        self.udp.get_mut(handle)?.pop_many(room)
+    }
+
     /// A view of the next received datagram, which stays. `None`: there is none, or no memory for a view.
     pub fn udp_peek(&self, handle: UdpHandle) -> Option<Datagram> {
         self.udp.get(handle)?.peek()
@@ -143,7 +162,15 @@ impl Stack {
     /// Sends a datagram, or many. What cannot wait for the device is dropped; an error says so.
     pub fn udp_send(&mut self, handle: UdpHandle, send: UdpSend, now: Instant) -> Result<(), SendError> {
         let endpoint = self.udp.get(handle).ok_or(SendError::NoSocket)?;
-        let options = endpoint.options;
+        let mut options = endpoint.options;
+        let UdpOverrides { ttl, traffic_class, iface } = send.overrides;
+        options.ip.traffic_class = traffic_class.unwrap_or(options.ip.traffic_class);
+        options.ip.ttl = ttl.unwrap_or(options.ip.ttl);
+        options.multicast_ttl = ttl.unwrap_or(options.multicast_ttl);
+        options.ip.device = options.ip.device.or(iface);
+        if send.from.is_some_and(|from| !self.is_own(from)) {
+            return Err(SendError::NotOwn);
+        }
         let to = send.to.or(endpoint.remote).ok_or(SendError::NoDestination)?;
         let src_port = endpoint.port;
         let local = endpoint.local.filter(|local| self.is_own(*local));
@@ -259,6 +286,7 @@ impl Stack {
                 iface: link.iface,
                 ttl: header.ttl,
                 traffic_class: header.traffic_class,
+                at: now,
                 payload,
             }
         };

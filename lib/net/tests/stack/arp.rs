@@ -138,6 +138,7 @@ fn silence_is_told_to_the_sender() {
         from: None,
         payload: net.frame(b"anybody?"),
         segment_size: None,
+        overrides: Default::default(),
     };
     net.stacks[0].udp_send(socket, send, net.now).unwrap();
     net.run(2999);

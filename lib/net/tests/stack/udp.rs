@@ -1,6 +1,6 @@
 //! UDP from endpoint to endpoint.
 
-use net::stack::{SendError, UdpSend};
+use net::stack::{SendError, UdpOverrides, UdpSend};
 use net::udp::{BindError, BindOptions, UdpHandle};
 use net::{DropReason, Event, IfaceId, PathMtuDiscovery};
 use wire::icmpv4::{Repr, Unreachable};
@@ -19,7 +19,13 @@ pub fn send(
     octets: &[u8],
 ) -> Result<(), SendError> {
     let to = Some((ip(to), Port(port)));
-    let send = UdpSend { to, from: None, payload: net.frame(octets), segment_size: None };
+    let send = UdpSend {
+        to,
+        from: None,
+        payload: net.frame(octets),
+        segment_size: None,
+        overrides: Default::default(),
+    };
     net.stacks[host].udp_send(socket, send, net.now)
 }
 
@@ -55,7 +61,13 @@ fn one_send_of_many_datagrams() {
     let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
     let octets: Vec<u8> = (0..5500_u32).map(|n| (n / 5) as u8).collect();
     let to = Some((ip("10.0.0.2"), Port(2000)));
-    let send = UdpSend { to, from: None, payload: net.frame(&octets), segment_size: Some(1200) };
+    let send = UdpSend {
+        to,
+        from: None,
+        payload: net.frame(&octets),
+        segment_size: Some(1200),
+        overrides: Default::default(),
+    };
     net.stacks[0].udp_send(a, send, net.now).unwrap();
     net.run(50);
     for part in octets.chunks(1200) {
@@ -63,6 +75,27 @@ fn one_send_of_many_datagrams() {
     }
     assert!(received(&mut net, 1, b).is_none());
     net.check_memory();
+}
+
+#[test]
+fn one_send_may_be_otherwise() {
+    let mut net = Net::with_hosts(2);
+    let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
+    let b = net.stacks[1].udp_bind(None, Port(2000), BindOptions::default()).unwrap();
+    let to = Some((ip("10.0.0.2"), Port(2000)));
+    let overrides = UdpOverrides { ttl: Some(9), traffic_class: Some(0x2e), iface: Some(ETH) };
+    for (from, overrides) in [(Some(ip("10.0.0.1")), overrides), (None, UdpOverrides::default())] {
+        let send = UdpSend { to, from, payload: net.frame(b"x"), segment_size: None, overrides };
+        net.stacks[0].udp_send(a, send, net.now).unwrap();
+    }
+    net.run(10);
+    let got: Vec<_> = std::iter::from_fn(|| net.stacks[1].udp_receive(b))
+        .map(|datagram| (datagram.ttl, datagram.traffic_class))
+        .collect();
+    assert_eq!(got, [(9, 0x2e), (64, 0)]);
+    let from = Some(ip("10.0.0.7"));
+    let send = UdpSend { to, from, payload: net.frame(b"x"), segment_size: None, overrides };
+    assert_eq!(net.stacks[0].udp_send(a, send, net.now), Err(SendError::NotOwn));
 }
 
 #[test]
@@ -81,7 +114,13 @@ fn nobody_there_is_told() {
     let mut net = Net::with_hosts(2);
     let a = net.stacks[0].udp_bind(None, Port(1000), BindOptions::default()).unwrap();
     net.stacks[0].udp_connect(a, Some((ip("10.0.0.2"), Port(9))), net.now).unwrap();
-    let send = UdpSend { to: None, from: None, payload: net.frame(b"x"), segment_size: None };
+    let send = UdpSend {
+        to: None,
+        from: None,
+        payload: net.frame(b"x"),
+        segment_size: None,
+        overrides: Default::default(),
+    };
     net.stacks[0].udp_send(a, send, net.now).unwrap();
     net.run(10);
     assert_eq!(net.stacks[0].poll_event(), Some(Event::Udp { socket: a }));

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernel::uaccess;
 
-use super::{AF_UNIX, Outcome, flags};
+use super::{AF_INET, AF_UNIX, Outcome, flags};
 use crate::errno::{EBADF, EFAULT, EINVAL, ENOBUFS, ENOMEM, ESRCH};
 use crate::fd::{self, Description};
 use crate::process::PID;
@@ -23,6 +23,8 @@ const HEADER: usize = 16;
 const SCM_MAX_FD: usize = 253;
 /// Most control octets of a message that is sent (`net.core.optmem_max`).
 const OPTMEM_MAX: usize = 128 << 10;
+/// Most control messages of the internet protocols with one send.
+const INTERNET_MAX: usize = 16;
 /// Control octets for which no memory is taken: those of some addresses and numbers.
 const SMALL: usize = 128;
 
@@ -33,6 +35,36 @@ pub enum Control {
     Rights(Vec<Arc<Description>>),
     /// Who sends (`SCM_CREDENTIALS`, unix(7)).
     Credentials(Credentials),
+    /// Of the internet protocols (ip(7), udp(7)), or about when and how often (socket(7)).
+    Internet(Internet),
+}
+
+/// A control message whose data is the socket's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Internet {
+    /// As of setsockopt(2).
+    pub level: i32,
+    /// As the option that asks for it.
+    pub kind: i32,
+    data: [u8; Internet::MAX],
+    len: usize,
+}
+
+impl Internet {
+    /// Octets of the longest data: an error and who sent it.
+    const MAX: usize = 32;
+
+    /// `None`: there is no such data.
+    pub fn new(level: i32, kind: i32, data: &[u8]) -> Option<Self> {
+        let mut octets = [0; Self::MAX];
+        octets.get_mut(..data.len())?.copy_from_slice(data);
+        Some(Self { level, kind, data: octets, len: data.len() })
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &[u8] {
+        self.data.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// `struct ucred`.
@@ -117,6 +149,11 @@ fn decode(domain: u16, octets: &[u8]) -> Outcome<Vec<Control>> {
             // Other families pass over what is local sockets'.
             (SOL_SOCKET, SCM_RIGHTS | SCM_CREDENTIALS) => {}
             (SOL_SOCKET, _) => return Err(EINVAL),
+            // Those that come last count, and more than a few are none.
+            (level, kind) if domain == AF_INET && all.len() < INTERNET_MAX => {
+                all.push(Control::Internet(Internet::new(level, kind, data).ok_or(EINVAL)?));
+            }
+            (..) if domain == AF_INET => return Err(EINVAL),
             _ => {}
         }
     }
@@ -191,6 +228,7 @@ impl Writer {
             Control::Credentials(credentials) => {
                 self.put_data(SOL_SOCKET, SCM_CREDENTIALS, &credentials.octets())
             }
+            Control::Internet(message) => self.put_data(message.level, message.kind, message.data()),
         }
     }
 

@@ -7,13 +7,16 @@ use linux::errno::{EADDRNOTAVAIL, EINVAL, ENOPROTOOPT, EOPNOTSUPP, Errno};
 use net::udp::{BindOptions, UdpOptions};
 use net::{IfaceId, Stack};
 
+use super::control::Wanted;
 use crate::ip_options::{Ip, name as ip_name, number};
+use crate::options::name::{RXQ_OVFL, TIMESTAMP, TIMESTAMP_NEW, TIMESTAMPNS, TIMESTAMPNS_NEW};
 use crate::options::{Common, IPPROTO_IP, IPPROTO_UDP, SOL_SOCKET, int, of_index, of_int};
 use crate::pass;
 
 /// Names at `IPPROTO_UDP`.
-mod name {
+pub(super) mod name {
     pub const SEGMENT: i32 = 103;
+    pub const GRO: i32 = 104;
 }
 
 /// Octets of memory that each queue may take (`net.core.rmem_default`).
@@ -29,6 +32,8 @@ pub(super) struct Options {
     multicast_iface: Option<IfaceId>,
     /// What `IP_MULTICAST_IF` was told.
     multicast_address: Ipv4Addr,
+    /// What is told of each datagram.
+    pub(super) wanted: Wanted,
     /// `UDP_SEGMENT`: what is sent is many datagrams of so many octets; 0: it is one.
     segment: u16,
 }
@@ -43,6 +48,7 @@ impl Options {
             multicast_all: UdpOptions::DEFAULT.multicast_all,
             multicast_iface: None,
             multicast_address: Ipv4Addr::UNSPECIFIED,
+            wanted: Wanted::NONE,
             segment: 0,
         }
     }
@@ -84,7 +90,15 @@ impl Options {
 
     pub(super) fn set(&mut self, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         match (level, name) {
+            (SOL_SOCKET, TIMESTAMP | TIMESTAMPNS | TIMESTAMP_NEW | TIMESTAMPNS_NEW) => {
+                self.wanted.time = if int(value)? != 0 { name } else { 0 };
+            }
+            (SOL_SOCKET, RXQ_OVFL) => self.wanted.dropped = int(value)? != 0,
             (SOL_SOCKET, _) => self.common.set(name, value)?,
+            (IPPROTO_IP, ip_name::PKTINFO) => self.wanted.packet_info = number(value) != 0,
+            (IPPROTO_IP, ip_name::RECVTTL) => self.wanted.ttl = number(value) != 0,
+            (IPPROTO_IP, ip_name::RECVTOS) => self.wanted.traffic_class = number(value) != 0,
+            (IPPROTO_IP, ip_name::RECVORIGDSTADDR) => self.wanted.destination = number(value) != 0,
             (IPPROTO_IP, ip_name::MULTICAST_IF) => self.set_multicast_iface(value)?,
             (IPPROTO_IP, ip_name::MULTICAST_TTL) => {
                 self.multicast_ttl = match number(value) {
@@ -107,6 +121,7 @@ impl Options {
             (IPPROTO_UDP, name::SEGMENT) => {
                 self.segment = u16::try_from(int(value)?).map_err(|_| EINVAL)?;
             }
+            (IPPROTO_UDP, name::GRO) => self.wanted.several = int(value)? != 0,
             (IPPROTO_UDP, _) if value.len() < size_of::<i32>() => return Err(EINVAL),
             _ => return Err(ENOPROTOOPT),
         }
@@ -115,13 +130,22 @@ impl Options {
 
     pub(super) fn get(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
         Ok(match (level, name) {
+            (SOL_SOCKET, TIMESTAMP | TIMESTAMPNS | TIMESTAMP_NEW | TIMESTAMPNS_NEW) => {
+                of_int((self.wanted.time == name).into())
+            }
+            (SOL_SOCKET, RXQ_OVFL) => of_int(self.wanted.dropped.into()),
             (SOL_SOCKET, _) => self.common.get(name)?,
+            (IPPROTO_IP, ip_name::PKTINFO) => of_int(self.wanted.packet_info.into()),
+            (IPPROTO_IP, ip_name::RECVTTL) => of_int(self.wanted.ttl.into()),
+            (IPPROTO_IP, ip_name::RECVTOS) => of_int(self.wanted.traffic_class.into()),
+            (IPPROTO_IP, ip_name::RECVORIGDSTADDR) => of_int(self.wanted.destination.into()),
             (IPPROTO_IP, ip_name::MULTICAST_IF) => self.multicast_address.octets().to_vec(),
             (IPPROTO_IP, ip_name::MULTICAST_TTL) => of_int(self.multicast_ttl.into()),
             (IPPROTO_IP, ip_name::MULTICAST_LOOP) => of_int(self.multicast_loop.into()),
             (IPPROTO_IP, ip_name::MULTICAST_ALL) => of_int(self.multicast_all.into()),
             (IPPROTO_IP, _) => self.ip.get(name)?,
             (IPPROTO_UDP, name::SEGMENT) => of_int(self.segment.into()),
+            (IPPROTO_UDP, name::GRO) => of_int(self.wanted.several.into()),
             (IPPROTO_UDP, _) => return Err(ENOPROTOOPT),
             _ => return Err(EOPNOTSUPP),
         })

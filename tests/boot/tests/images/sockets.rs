@@ -13,3 +13,9 @@ fn options_of_sockets() {
 fn signals_as_descriptors() {
     linux::same(&Image::program("signalfd"), &[], &[], &[]);
 }
+
+/// Control messages, and several messages with one call.
+#[test]
+fn what_goes_beside_datagrams() {
+    linux::same(&Image::program("ancillary"), &[], &[], &[]);
+}

@@ -22,6 +22,8 @@ pub struct Manifest {
 pub enum Service {
     /// The network and its sockets.
     Net,
+    /// Sockets inside the image (unix(7)).
+    Local,
     /// Files in memory, the image's tree, /proc, /dev and /sys, locks of files.
     Files,
     /// Pipes.
@@ -38,8 +40,9 @@ pub enum Service {
 
 impl Service {
     /// All, by the names that a manifest says.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("net", Self::Net),
+        ("local", Self::Local),
         ("files", Self::Files),
         ("pipes", Self::Pipes),
         ("events", Self::Events),
@@ -52,6 +55,7 @@ impl Service {
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Net => "includeos_net",
+            Self::Local => "includeos_local",
             Self::Files => "includeos_files",
             Self::Pipes => "includeos_pipes",
             Self::Events => "includeos_events",

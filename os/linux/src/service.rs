@@ -10,9 +10,9 @@ use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
 use sync::Once;
 
-use crate::errno::{EAFNOSUPPORT, ENOSYS, Result};
+use crate::errno::{EAFNOSUPPORT, ENOSYS, Errno, Result};
 use crate::files;
-use crate::socket::Family;
+use crate::socket::{AF_INET, AF_INET6, AF_UNIX, Family};
 use crate::table::{self, name_once};
 
 /// The services there are, in the order in which they start.
@@ -33,10 +33,12 @@ pub enum Kind {
     Futexes,
     /// Sockets, the network stack and its devices.
     Net,
+    /// Sockets inside the image (unix(7)).
+    Local,
 }
 
 /// How many there are.
-const COUNT: usize = 7;
+const COUNT: usize = 8;
 
 /// A service's record points here.
 pub struct Service {
@@ -48,6 +50,8 @@ pub struct Service {
     pub start: fn(&Booted),
     /// What only the network has.
     pub network: Option<&'static Network>,
+    /// The sockets it makes.
+    pub sockets: Option<&'static dyn Family>,
 }
 
 /// What the network offers beyond its calls.
@@ -56,8 +60,6 @@ pub struct Network {
     pub seed: fn(&Booted) -> Option<[u8; abi::seed::LEN]>,
     /// Ends what the program leaves behind, after its descriptors were closed; may wait, for a bounded time.
     pub stop: fn(),
-    /// The sockets it makes.
-    pub sockets: &'static dyn Family,
 }
 
 /// Carries out a call of a service, if the image holds that.
@@ -80,6 +82,7 @@ pub(crate) fn absent(kind: Kind) -> Result {
         Kind::Scheduling => (144, "scheduling policies are", "scheduling", ENOSYS),
         Kind::Futexes => (202, "futex operations but wait and wake are", "futexes", ENOSYS),
         Kind::Net => (41, "the network is", "net", EAFNOSUPPORT),
+        Kind::Local => (53, "local sockets are", "local", EAFNOSUPPORT),
     };
     name_once(
         number,
@@ -126,36 +129,42 @@ mod own {
         calls: table::call_of::<{ Kind::Files as u8 }>,
         start: files::mount::start,
         network: None,
+        sockets: None,
     };
     pub static PIPES: Service = Service {
         kind: Kind::Pipes,
         calls: table::call_of::<{ Kind::Pipes as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
     pub static EVENTS: Service = Service {
         kind: Kind::Events,
         calls: table::call_of::<{ Kind::Events as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
     pub static TIMERS: Service = Service {
         kind: Kind::Timers,
         calls: table::call_of::<{ Kind::Timers as u8 }>,
         start: |_| crate::timer::start(),
         network: None,
+        sockets: None,
     };
     pub static FUTEXES: Service = Service {
         kind: Kind::Futexes,
         calls: table::call_of::<{ Kind::Futexes as u8 }>,
         start: |_| crate::futex::operations::start(),
         network: None,
+        sockets: None,
     };
     pub static SCHEDULING: Service = Service {
         kind: Kind::Scheduling,
         calls: table::call_of::<{ Kind::Scheduling as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
 }
 
@@ -216,6 +225,22 @@ mod records {
 /// A service, if the image holds it.
 pub fn find(kind: Kind) -> Option<&'static Service> {
     SERVICES.get().and_then(|services| services[kind as usize])
+}
+
+/// What makes sockets of a family.
+///
+/// # Errors
+/// `EAFNOSUPPORT`: there is no such family, or the image does not hold it.
+pub(crate) fn sockets(domain: u16) -> core::result::Result<&'static dyn Family, Errno> {
+    let kind = match domain {
+        AF_INET | AF_INET6 => Kind::Net,
+        AF_UNIX => Kind::Local,
+        _ => return Err(EAFNOSUPPORT),
+    };
+    match find(kind).and_then(|service| service.sockets) {
+        Some(family) => Ok(family),
+        None => Err(absent(kind).err().unwrap_or(EAFNOSUPPORT)),
+    }
 }
 
 /// The network, if the image holds it.

@@ -12,7 +12,7 @@ use kernel::uaccess;
 pub use self::address::{AF_INET, AF_INET6, AF_UNIX, Address, UnixName};
 pub use self::control::{Control, Credentials};
 use crate::buffers::UserBuffers;
-use crate::errno::{EAFNOSUPPORT, EINVAL, ENOBUFS, ENOTSOCK, EPIPE, Errno, Result};
+use crate::errno::{EAFNOSUPPORT, EINVAL, ENOBUFS, ENOTSOCK, EPIPE, ESOCKTNOSUPPORT, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
 use crate::service;
@@ -163,26 +163,34 @@ fn install(socket: Arc<dyn Socket>, flags: i32) -> Result {
     fd::install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0, 0)
 }
 
-/// The kind and the flags of `type`. The kind is `None` where there is none of that number.
-fn kind_and_flags(kind: i32) -> Outcome<(Option<Kind>, i32)> {
+/// What makes sockets of a family, of which kind, and the flags of `type`.
+fn family(domain: i32, kind: i32) -> Outcome<(&'static dyn Family, u16, Kind, i32)> {
     const FLAGS: i32 = O_NONBLOCK | O_CLOEXEC;
-    const KINDS: [Option<Kind>; 7] =
-        [None, Some(Kind::Stream), Some(Kind::Datagram), None, None, Some(Kind::SeqPacket), None];
-    let flags = kind & FLAGS;
-    let kind = usize::try_from(kind & !FLAGS).ok().and_then(|kind| KINDS.get(kind)).ok_or(EINVAL)?;
-    Ok((*kind, flags))
+    const RAW: i32 = 3;
+    const RELIABLE: i32 = 4;
+    const LAST: i32 = 6;
+    let (kind, flags) = (kind & !FLAGS, kind & FLAGS);
+    if !(0..=LAST).contains(&kind) {
+        return Err(EINVAL);
+    }
+    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
+    let family = service::sockets(domain)?;
+    let kind = match kind {
+        1 => Kind::Stream,
+        2 => Kind::Datagram,
+        // As on Linux, where BSD has nothing else of the name.
+        RAW if domain == AF_UNIX => Kind::Datagram,
+        5 => Kind::SeqPacket,
+        0 | RAW | RELIABLE.. => return Err(ESOCKTNOSUPPORT),
+        _ => return Err(EINVAL),
+    };
+    Ok((family, domain, kind, flags))
 }
 
 /// socket(2).
 pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
-    let (kind, flags) = kind_and_flags(kind)?;
-    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
-    if domain != AF_INET && domain != AF_INET6 {
-        return Err(EAFNOSUPPORT);
-    }
-    let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let network = service::network().ok_or(EAFNOSUPPORT)?;
-    install(network.sockets.socket(domain, kind, protocol)?, flags)
+    let (family, domain, kind, flags) = family(domain, kind)?;
+    install(family.socket(domain, kind, protocol)?, flags)
 }
 
 /// bind(2).
@@ -229,8 +237,8 @@ pub fn connect(fd: i32, address: u64, len: u32) -> Result {
     Ok(0)
 }
 
-/// What a broken connection does to a sender: `SIGPIPE`, unless it said no.
-fn broken_pipe<T>(result: Outcome<T>, flags: u32) -> Outcome<T> {
+/// What a broken connection does to who sends octets of a stream: `SIGPIPE`, unless the sender said no. For [`Socket::send`].
+pub fn broken_pipe<T>(result: Outcome<T>, flags: u32) -> Outcome<T> {
     if matches!(result, Err(EPIPE)) && flags & flags::NOSIGNAL == 0 {
         signal::raise_broken_pipe();
     }
@@ -244,7 +252,7 @@ pub fn sendto(fd: i32, buf: u64, len: usize, flags: u32, address: u64, address_l
         let to = Address::read_destination(socket.domain(), address, address_len)?;
         let nonblocking = nonblocking || flags & flags::DONTWAIT != 0;
         let outgoing = Outgoing { to, control: Vec::new() };
-        broken_pipe(socket.send(&mut from, outgoing, flags, nonblocking), flags)
+        socket.send(&mut from, outgoing, flags, nonblocking)
     })?;
     Ok(sent as u64)
 }
@@ -315,16 +323,11 @@ pub fn getsockopt(fd: i32, level: i32, name: i32, value: u64, len_at: u64) -> Re
 
 /// socketpair(2).
 pub fn socketpair(domain: i32, kind: i32, protocol: i32, fds: u64) -> Result {
-    let (kind, flags) = kind_and_flags(kind)?;
-    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
-    let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let network = service::network().ok_or(EAFNOSUPPORT)?;
+    let (family, domain, kind, flags) = family(domain, kind)?;
     let (first_fd, second_fd) = (fd::reserve(0)?, fd::reserve(0)?);
     // Whatever fails from here on closes them.
-    let descriptions = network
-        .sockets
-        .pair(domain, kind, protocol)?
-        .map(|socket| Description::new(socket, flags & O_NONBLOCK != 0));
+    let descriptions =
+        family.pair(domain, kind, protocol)?.map(|socket| Description::new(socket, flags & O_NONBLOCK != 0));
     uaccess::write(fds, [first_fd.number(), second_fd.number()])?;
     for (fd, description) in [first_fd, second_fd].into_iter().zip(descriptions) {
         fd.install(description, flags & O_CLOEXEC != 0);

@@ -168,7 +168,7 @@ syscalls! {
         partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
     40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, full;
-    41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
+    41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM; AF_UNIX: all";
     42 connect(sockfd, addr, addrlen) => socket::connect, full;
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
     44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";
@@ -182,7 +182,7 @@ syscalls! {
     52 getpeername(sockfd, addr, addrlen) => socket::getpeername, full;
     53 socketpair(domain, kind, protocol, sv) => socket::socketpair, full;
     54 setsockopt(sockfd, level, optname, optval, optlen) => socket::setsockopt, partial "the options that std, tokio and socket2 set; others are ENOPROTOOPT";
-    55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN";
+    55 getsockopt(sockfd, level, optname, optval, optlen) => socket::getsockopt, partial "as setsockopt, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_PEERCRED";
     56 clone(flags, stack, parent_tid, child_tid, tls) => thread::clone, partial "threads only: no fork, no vfork";
     60 exit(status) => thread::exit, full;
     62 kill(pid, sig) => signal::kill, partial "own process; no stopping";

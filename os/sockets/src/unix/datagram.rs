@@ -21,7 +21,7 @@ const RESERVED: usize = 32;
 
 /// Where a message goes.
 enum Destination {
-    Peer(Arc<UnixSocket>),
+    Peer,
     Name(UnixName),
 }
 
@@ -114,7 +114,7 @@ impl UnixSocket {
                 Destination::Name(name)
             }
             Some(_) if !is_connection => return Err(EINVAL),
-            _ => Destination::Peer(self.peer().ok_or(ENOTCONN)?),
+            _ => Destination::Peer,
         };
         names::autobind_to_pass(self)?;
         let len = from.len();
@@ -132,7 +132,7 @@ impl UnixSocket {
         let mut queued = Some(Queued { message: Arc::new(message), start: 0, rights, credentials });
         loop {
             let (other, is_peer) = match &destination {
-                Destination::Peer(peer) => (peer.clone(), true),
+                Destination::Peer => (self.peer().ok_or(ENOTCONN)?, true),
                 Destination::Name(name) => (names::find(self, name)?, false),
             };
             let delivered = other.room.block_on(events::OUT, wait.nonblocking, wait.deadline, || {

@@ -135,6 +135,10 @@ impl UnixSocket {
             }
         }
         self.move_peek_start(peek, received.len);
+        // At the end Linux has some, too: of nobody at all.
+        if first && passes {
+            credentials = Some(Credentials { pid: 0, uid: 0, gid: 0 });
+        }
         // Before descriptors, as on Linux.
         if let Some(credentials) = credentials {
             received.control.insert(0, Control::Credentials(credentials));

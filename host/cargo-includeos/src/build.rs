@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use abi::attached::Kind;
 use abi::cmdline::Settings;
+use abi::service::Service;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, Message, PackageId, TargetKind};
@@ -17,7 +18,6 @@ use cargo_metadata::{Artifact, Message, PackageId, TargetKind};
 use crate::attach::attach;
 use crate::cli::{Selection, TestTargets};
 use crate::kernel_object::{self, write_whole};
-use crate::manifest::Service;
 use crate::project::{Program, Project};
 use crate::rustflags::{self, TARGET};
 use crate::{diagnosis, image, link, toolchain, tree, ui};

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use abi::note::{IMAGE_ABI, IMAGE_NAME, IMAGE_TYPE, ImageNote, PVH_NAME, PVH_TYPE};
+use abi::service::Service;
 use anyhow::{Context, Result, bail};
 
-use crate::manifest::Service;
 use object::elf::{self, FileHeader64};
 use object::endian::LittleEndian;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};

@@ -3,16 +3,17 @@
 //! rustc is told that the linker is a script beside the image, which has the name of the linker it stands for (rustc tells the kind of a
 //! linker by that) and calls this tool. Build scripts and procedural macros are linked without it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use abi::service::Service;
 use anyhow::{Context, Result};
 
 use crate::kernel_object::write_whole;
-use crate::manifest::Service;
 use crate::{symbols_used, ui};
 
 /// The first argument when the tool is called as a linker.
@@ -59,9 +60,10 @@ pub fn called() -> Option<u8> {
 
 fn link(linker: &OsStr, words: &[OsString]) -> Result<u8> {
     let status = run(linker, words, &[])?;
-    let Some(output) = output(words).filter(|_| status.success()) else { return Ok(code(status)) };
+    let words_said = words_said(words);
+    let Some(output) = output(&words_said).filter(|_| status.success()) else { return Ok(code(status)) };
     let elf = fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
-    let services = symbols_used::services(&elf, &|name| file_of(linker, name));
+    let services = symbols_used::services(&elf, &|name| file_of(linker, name), &folders(&words_said));
     if services.is_empty() {
         return Ok(code(status));
     }
@@ -82,17 +84,25 @@ fn file_of(linker: &OsStr, name: &str) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// What is linked: the word behind `-o`, on the command line or in the file that it names.
+/// The words of a command line, with those in the file that it names.
+fn words_said(words: &[OsString]) -> Vec<OsString> {
+    let file = words.iter().find_map(|word| word.to_str()?.strip_prefix('@'));
+    let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    // A word a line, blanks and quotes with a backslash before them.
+    let in_file = text.lines().map(|line| line.trim_matches('"').replace('\\', "").into());
+    words.iter().cloned().chain(in_file).collect()
+}
+
+/// Where the Rust libraries that are linked lie. The compiler's own is always one of them, and lies beside std, which is not if
+/// all is optimised together.
+fn folders(words: &[OsString]) -> BTreeSet<PathBuf> {
+    let libraries = words.iter().map(Path::new).filter(|word| word.extension() == Some("rlib".as_ref()));
+    libraries.filter_map(|library| Some(library.parent()?.to_owned())).collect()
+}
+
+/// What is linked: the word behind `-o`.
 fn output(words: &[OsString]) -> Option<PathBuf> {
-    let behind = |words: &[OsString]| words.iter().skip_while(|word| *word != "-o").nth(1).map(PathBuf::from);
-    behind(words).or_else(|| {
-        let file = words.iter().find_map(|word| word.to_str()?.strip_prefix('@'))?;
-        let text = fs::read_to_string(file).ok()?;
-        // A word a line, blanks and quotes with a backslash before them.
-        let words: Vec<OsString> =
-            text.lines().map(|line| line.trim_matches('"').replace('\\', "").into()).collect();
-        behind(&words)
-    })
+    words.iter().skip_while(|word| *word != "-o").nth(1).map(PathBuf::from)
 }
 
 fn code(status: ExitStatus) -> u8 {
@@ -110,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("words");
         fs::write(&file, "-m64\n-o\n/a/b\\ c\n").unwrap();
-        assert_eq!(output(&[format!("@{}", file.display()).into()]), Some("/a/b c".into()));
+        assert_eq!(output(&words_said(&[format!("@{}", file.display()).into()])), Some("/a/b c".into()));
         assert_eq!(output(&["-v".into()]), None);
     }
 

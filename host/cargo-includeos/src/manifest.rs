@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use abi::cmdline::{LogLevel, Settings};
+use abi::service::Service;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -15,55 +16,6 @@ pub struct Manifest {
     pub services: Vec<Service>,
     /// The folder whose files the image carries.
     pub root: Option<PathBuf>,
-}
-
-/// A part of the operating system that is in an image only if its program uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The network and its sockets.
-    Net,
-    /// Sockets inside the image (unix(7)).
-    Local,
-    /// Files in memory, the image's tree, /proc, /dev and /sys, locks of files.
-    Files,
-    /// Pipes.
-    Pipes,
-    /// epoll, eventfd, timerfd and select.
-    Events,
-    /// POSIX timers and interval timers.
-    Timers,
-    /// Policies and priorities of threads.
-    Scheduling,
-    /// What futex(2) does beyond waiting and waking.
-    Futexes,
-}
-
-impl Service {
-    /// All, by the names that a manifest says.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("net", Self::Net),
-        ("local", Self::Local),
-        ("files", Self::Files),
-        ("pipes", Self::Pipes),
-        ("events", Self::Events),
-        ("timers", Self::Timers),
-        ("scheduling", Self::Scheduling),
-        ("futexes", Self::Futexes),
-    ];
-
-    /// The symbol that has the linker keep it.
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Self::Net => "includeos_net",
-            Self::Local => "includeos_local",
-            Self::Files => "includeos_files",
-            Self::Pipes => "includeos_pipes",
-            Self::Events => "includeos_events",
-            Self::Timers => "includeos_timers",
-            Self::Scheduling => "includeos_scheduling",
-            Self::Futexes => "includeos_futexes",
-        }
-    }
 }
 
 const KEYS: &str = "net, env, args, log, isolation, root and services";
@@ -107,11 +59,10 @@ impl Manifest {
             "isolation" => settings.isolation = Some(value.as_bool().context("expected true or false")?),
             "services" => {
                 for name in list(value)? {
-                    let found = Service::ALL.into_iter().find(|(known, _)| *known == name);
-                    let names = Service::ALL.map(|(name, _)| name).join(", ");
-                    let (_, service) =
-                        found.with_context(|| format!("{name:?} is no service; there are: {names}"))?;
-                    self.services.push(service);
+                    let found = Service::ALL.into_iter().find(|known| known.name() == name);
+                    let names = Service::ALL.map(Service::name).join(", ");
+                    self.services
+                        .push(found.with_context(|| format!("{name:?} is no service; there are: {names}"))?);
                 }
             }
             _ => bail!("there is no such key; there are {KEYS}"),

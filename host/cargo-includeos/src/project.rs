@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use abi::service::Service;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, Package, PackageId, Target, TargetKind};
 use toml::{Table, Value};
 
 use crate::cli::Selection;
 use crate::config::Config;
-use crate::manifest::{Manifest, Service};
+use crate::manifest::Manifest;
 use crate::rustflags::env_name;
 use crate::toolchain;
 

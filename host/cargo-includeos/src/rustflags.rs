@@ -6,12 +6,12 @@
 
 use std::path::Path;
 
+use abi::service::Service;
 use anyhow::{Context, Result};
 use cargo_platform::{Cfg, Platform};
 
 use crate::config::{Config, words};
 use crate::link::DEFAULT;
-use crate::manifest::Service;
 
 /// The target every image is built for.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use abi::service::Service;
 use anstream::println;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
@@ -12,7 +13,6 @@ use rustc_demangle::try_demangle;
 use crate::build::{self, Image, display_path};
 use crate::cli::Selection;
 use crate::image::holds;
-use crate::manifest::Service;
 
 const HEAD: Style = Style::new().bold();
 const BAR: Style = AnsiColor::Cyan.on_default();
@@ -79,8 +79,8 @@ pub fn command(selection: &Selection) -> Result<()> {
 
 /// The names of the services that a linked program holds.
 fn services(elf: &[u8]) -> String {
-    let held = Service::ALL.into_iter().filter(|(_, service)| holds(elf, *service));
-    let names: Vec<_> = held.map(|(name, _)| name).collect();
+    let held = Service::ALL.into_iter().filter(|service| holds(elf, *service));
+    let names: Vec<_> = held.map(Service::name).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 

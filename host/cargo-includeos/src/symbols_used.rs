@@ -9,15 +9,15 @@
 //! end, they meet a function's first octet, or the place in the global offset table that holds its address; or they are the address.
 //! That others do so by chance is rare, and costs no more than space.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
+use abi::service::Service;
 use iced_x86::{Decoder, DecoderOptions};
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
 use rustc_demangle::try_demangle;
-
-use crate::manifest::Service;
 
 /// Functions of libc, and the services they need. A name stands for itself and for itself with `64` behind it.
 const NEEDS: &[(&[Service], &[&str])] = &[
@@ -215,16 +215,22 @@ const KERNEL_SECTIONS: [&str; 2] = ["ktext", "kvdso"];
 
 /// Services that a linked program uses and does not hold. An empty list if it is no image.
 ///
-/// `file_of` finds a file of the linker's (`libc.a`) by its name.
-pub fn services(elf: &[u8], file_of: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Service> {
+/// `file_of` finds a file of the linker's (`libc.a`) by its name; `folders` are where the Rust
+/// libraries lie that were linked, std's among them.
+pub fn services(
+    elf: &[u8],
+    file_of: &dyn Fn(&str) -> Option<PathBuf>,
+    folders: &BTreeSet<PathBuf>,
+) -> Vec<Service> {
     let Ok(file) = object::File::parse(elf) else { return Vec::new() };
     if !is_image(&file) {
         return Vec::new();
     }
-    let Some(program) = Program::read(&file) else { return Service::ALL.map(|(_, service)| service).into() };
+    let Some(program) = Program::read(&file) else { return Service::ALL.into() };
     let held = |service: Service| program.addresses.contains_key(service.symbol());
     let own = libc_functions(file_of);
-    let raw = program.raw_calls(&own);
+    let of_std = LazyCell::new(|| std_functions(folders));
+    let raw = program.raw_calls(&own, &|name| of_std.contains(name));
     // Their names are in the tree of files.
     let makes_local_sockets = program.makes_local_sockets(&own);
     let is_used = |service: Service| match (raw, service) {
@@ -232,11 +238,7 @@ pub fn services(elf: &[u8], file_of: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<Se
         (_, Service::Local | Service::Files) if makes_local_sockets => true,
         _ => program.uses(service, &own),
     };
-    Service::ALL
-        .map(|(_, service)| service)
-        .into_iter()
-        .filter(|&service| !held(service) && is_used(service))
-        .collect()
+    Service::ALL.into_iter().filter(|&service| !held(service) && is_used(service)).collect()
 }
 
 fn is_image(file: &object::File<'_>) -> bool {
@@ -245,19 +247,33 @@ fn is_image(file: &object::File<'_>) -> bool {
 
 /// The names of libc's functions.
 fn libc_functions(file_of: &dyn Fn(&str) -> Option<PathBuf>) -> HashSet<String> {
-    let mut names = HashSet::new();
     // Up to glibc 2.33 threads were a library of their own. The compiler's library unwinds.
-    for archive in ["libc.a", "libpthread.a", "libgcc_eh.a", "libgcc.a"].into_iter().filter_map(file_of) {
-        let Ok(octets) = std::fs::read(archive) else { continue };
-        let Ok(archive) = ArchiveFile::parse(&*octets) else { continue };
-        for member in archive.members().filter_map(Result::ok) {
-            let Ok(file) = member.data(&*octets).and_then(object::File::parse) else {
-                continue;
-            };
-            let functions =
-                file.symbols().filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
-            names.extend(functions.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
-        }
+    let archives = ["libc.a", "libpthread.a", "libgcc_eh.a", "libgcc.a"].into_iter().filter_map(file_of);
+    archives.flat_map(functions_of).collect()
+}
+
+/// The names of the functions that the standard library holds compiled. Those of its generic functions that a program has made
+/// for itself are not among them.
+fn std_functions(folders: &BTreeSet<PathBuf>) -> HashSet<String> {
+    let files = folders.iter().filter_map(|folder| folder.read_dir().ok()).flatten().filter_map(Result::ok);
+    let is_of_std = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(".rlib")
+            && ["libstd-", "libcore-", "liballoc-"].iter().any(|start| name.starts_with(start))
+    };
+    files.map(|file| file.path()).filter(is_of_std).flat_map(functions_of).collect()
+}
+
+/// The names of the functions in an archive. None if it cannot be read.
+fn functions_of(archive: PathBuf) -> HashSet<String> {
+    let mut names = HashSet::new();
+    let Ok(octets) = std::fs::read(archive) else { return names };
+    let Ok(archive) = ArchiveFile::parse(&*octets) else { return names };
+    for member in archive.members().filter_map(Result::ok) {
+        let Ok(file) = member.data(&*octets).and_then(object::File::parse) else { continue };
+        let functions =
+            file.symbols().filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
+        names.extend(functions.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())));
     }
     names
 }
@@ -424,10 +440,15 @@ impl<'a> Program<'a> {
         function.names.contains(&"main") && path_before(before, at).is_some_and(is_there)
     }
 
-    /// Which system calls the program makes by itself, or by their numbers.
-    fn raw_calls(&self, libc: &HashSet<String>) -> Raw {
+    /// Which system calls the program makes by itself, or by their numbers. `is_std` knows the names of std's compiled functions.
+    fn raw_calls(&self, libc: &HashSet<String>, is_std: &dyn Fn(&str) -> bool) -> Raw {
         let owner = |index: usize| owner(&self.functions[index].names, libc);
-        let is_program = |index: usize| owner(index) == Owner::Program;
+        // In a generic function of std that was made for the program may be what the program has written.
+        let is_program = |index: usize| match owner(index) {
+            Owner::Program => true,
+            Owner::Library => !self.functions[index].names.iter().any(|name| is_std(name)),
+            Owner::DoesWithout => false,
+        };
         // Std makes its calls by libc: where one of its functions, a generic one, has the instruction it is the program's.
         let is_not_libcs = |index: usize| owner(index) != Owner::DoesWithout;
         // The instruction: which calls those are, nobody knows.

@@ -111,7 +111,21 @@ pub(super) fn enqueue(thread: Arc<Thread>) {
 fn enqueue_on(cpu: &'static PerCpu, thread: Arc<Thread>) {
     percpu::assert_in_section();
     let now = time::now_ns();
+    let slept = thread.take_slept();
+    // One that slept on another CPU: how far the threads there went on meanwhile.
+    let last = thread.cpu.load(Ordering::Relaxed);
+    if let Some(floor) = slept
+        && last != cpu.id()
+        && let Some(last) = percpu::get(last)
+    {
+        let (lag, _) = thread.lag();
+        thread.set_lag(last.sched.queue.lock().lag_after_sleep(lag, floor, now), Place::Back);
+    }
     let mut queue = cpu.sched.queue.lock();
+    if let Some(floor) = slept.filter(|_| last == cpu.id()) {
+        let (lag, _) = thread.lag();
+        thread.set_lag(queue.lag_after_sleep(lag, floor, now), Place::Back);
+    }
     // Before the parameters are read: see `policy::apply`.
     thread.cpu.store(cpu.id(), Ordering::SeqCst);
     let (class, (lag, place)) = (thread.parameters.class(), thread.lag());
@@ -216,8 +230,7 @@ fn next_thread(cpu: &'static PerCpu, from: &Thread) -> Option<&'static Thread> {
         }
         // A real-time thread whose place was taken by a better one goes back to the head of its list.
         let place = if goes_on && queue.is_outranked() { Place::Front } else { Place::Back };
-        from.set_lag(queue.stop(now), place);
-        from.stopped_ns.store(now, Ordering::Relaxed);
+        from.leave(queue.stop(now), queue.floor(), place);
         start_next(cpu, &mut queue, now)
     };
     if to.is_none()

@@ -5,13 +5,12 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use sync::park::Park;
-use sync::run_queue::{Place, lag_after_sleep};
+use sync::run_queue::Place;
 use sync::{Notice, SpinLock};
 
 use super::policy::Parameters;
 use crate::arch::current::context::Context;
 use crate::mm::kstack::KernelStack;
-use crate::time;
 
 /// A thread's number; the first has 1.
 pub type Tid = u32;
@@ -33,8 +32,9 @@ pub struct Thread {
     /// takes it out, read by who puts it in.
     lag: AtomicI64,
     goes_to_front: AtomicBool,
-    /// When it was last switched away from.
-    pub(super) stopped_ns: AtomicU64,
+    /// The floor of the run queue that it left, and whether it has slept since.
+    floor: AtomicU64,
+    slept: AtomicBool,
     /// There is something to look at before the program goes on: a signal, most likely.
     pub(super) notified: Notice,
     /// Address of the word that is cleared and woken when the thread ends (set_tid_address(2)); 0: none.
@@ -189,7 +189,8 @@ impl Thread {
             cpu: AtomicU32::new(0),
             lag: AtomicI64::new(0),
             goes_to_front: AtomicBool::new(false),
-            stopped_ns: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            slept: AtomicBool::new(false),
             notified: Notice::new(),
             clear_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
@@ -216,10 +217,24 @@ impl Thread {
         self.goes_to_front.store(place == Place::Front, Ordering::Relaxed);
     }
 
+    /// It is switched away from: its lag, and the floor of the run queue, from now on.
+    pub(super) fn leave(&self, lag: i64, floor: u64, place: Place) {
+        self.set_lag(lag, place);
+        self.floor.store(floor, Ordering::Relaxed);
+    }
+
     /// It has waited since it was switched away from, and is about to go on.
     pub(super) fn note_sleep(&self) {
-        let slept = time::now_ns().saturating_sub(self.stopped_ns.load(Ordering::Relaxed));
-        self.set_lag(lag_after_sleep(self.lag.load(Ordering::Relaxed), slept), Place::Back);
+        self.slept.store(true, Ordering::Relaxed);
+    }
+
+    /// If it has slept since it was switched away from, the floor of the run queue that it left. Asked once.
+    pub(super) fn take_slept(&self) -> Option<u64> {
+        let slept = self.slept.load(Ordering::Relaxed);
+        slept.then(|| {
+            self.slept.store(false, Ordering::Relaxed);
+            self.floor.load(Ordering::Relaxed)
+        })
     }
 
     /// Its name, up to 15 octets and a zero (prctl(2), `PR_SET_NAME`).

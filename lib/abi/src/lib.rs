@@ -16,3 +16,4 @@ pub mod exit;
 pub mod note;
 pub mod report;
 pub mod seed;
+pub mod service;

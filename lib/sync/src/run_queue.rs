@@ -4,7 +4,8 @@
 //! weight, as in Linux's completely fair scheduler: each has a virtual time, which advances while it runs, the slower the
 //! greater its weight; the one with the least runs next. The queue's *floor* is the least virtual time that somebody in it
 //! has, and never goes back; a thread that leaves takes its distance from the floor along (its *lag*), so that it can
-//! enter another CPU's queue.
+//! enter another CPU's queue. One that sleeps keeps its place in virtual time while the floor goes on, so that many that sleep and
+//! wake in turn do not stay before one that is ready all the time.
 //!
 //! Pure: time is an argument.
 
@@ -260,6 +261,19 @@ impl<T> RunQueue<T> {
         }
     }
 
+    /// The least virtual time of the ready threads, so far.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The lag of a thread that left this queue with `lag` when its floor was `floor`, and slept: the others went on meanwhile, and
+    /// it stands before them, but not without bound.
+    pub fn lag_after_sleep(&mut self, lag: i64, floor: u64, now_ns: u64) -> i64 {
+        self.charge(now_ns);
+        let advanced = i64::try_from(self.floor.saturating_sub(floor)).unwrap_or(i64::MAX);
+        lag.saturating_sub(advanced).max(lag.min(-SLEEPER_BONUS))
+    }
+
     /// The running thread leaves the CPU; returns its lag.
     pub fn stop(&mut self, now_ns: u64) -> i64 {
         self.charge(now_ns);
@@ -331,12 +345,6 @@ impl<T> Default for RunQueue<T> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The lag of a thread that slept: the others went on meanwhile, but not without bound.
-pub fn lag_after_sleep(lag: i64, slept_ns: u64) -> i64 {
-    let slept = i64::try_from(slept_ns).unwrap_or(i64::MAX);
-    lag.saturating_sub(slept).max(lag.min(-SLEEPER_BONUS))
 }
 
 /// The weight of a nice level, -20 to 19: a step is a factor of 1.25 (Linux's `sched_prio_to_weight`).
@@ -442,18 +450,72 @@ mod tests {
         let mut queue = RunQueue::new();
         queue.push("busy", FAIR, 0, Place::Back, 0);
         queue.start_next(0);
+        let floor = queue.floor();
         assert!(!queue.push("new", FAIR, 0, Place::Back, MS / 2));
-        assert!(queue.push("sleeper", FAIR, lag_after_sleep(0, 10 * MS), Place::Back, MS));
+        queue.steal(|_| true).unwrap();
+        let lag = queue.lag_after_sleep(0, floor, 10 * MS);
+        assert!(queue.push("sleeper", FAIR, lag, Place::Back, 10 * MS));
         let batch = Class::Fair { weight: NICE_0_WEIGHT, preempts: false };
-        assert!(!queue.push("batch", batch, lag_after_sleep(0, 10 * MS), Place::Back, MS));
+        assert!(!queue.push("batch", batch, lag, Place::Back, 10 * MS));
     }
 
     #[test]
     fn sleep_is_credited_with_a_bound() {
-        assert_eq!(lag_after_sleep(0, MS), -(MS as i64));
-        assert_eq!(lag_after_sleep(0, u64::MAX), -SLEEPER_BONUS);
-        assert_eq!(lag_after_sleep(5 * MS as i64, MS), 4 * MS as i64);
-        assert_eq!(lag_after_sleep(-3 * MS as i64, MS), -3 * MS as i64);
+        let mut queue = RunQueue::new();
+        queue.push("busy", FAIR, 0, Place::Back, 0);
+        queue.start_next(0);
+        let floor = queue.floor();
+        assert_eq!(queue.lag_after_sleep(0, floor, MS), -(MS as i64));
+        assert_eq!(queue.lag_after_sleep(5 * MS as i64, floor, MS), 4 * MS as i64);
+        assert_eq!(queue.lag_after_sleep(-3 * MS as i64, floor, MS), -3 * MS as i64);
+        assert_eq!(queue.lag_after_sleep(0, floor, 100 * MS), -SLEEPER_BONUS);
+        queue.stop(100 * MS);
+        let floor = queue.floor();
+        assert_eq!(queue.lag_after_sleep(0, floor, 200 * MS), 0, "nobody else went on");
+    }
+
+    /// Threads that sleep as soon as they have done a little, and are woken again soon, as a server's for each connection: one
+    /// that is ready all the time gets its share, and none of them waits long.
+    #[test]
+    fn many_that_sleep_do_not_starve_one_that_does_not() {
+        const SERVERS: usize = 64;
+        const WORK: u64 = 300_000;
+        const BUSY: usize = SERVERS;
+        let mut queue = RunQueue::new();
+        let mut now = 0;
+        // Lag, floor, and since when it is ready.
+        let mut left = [(0, queue.floor(), 0); SERVERS + 1];
+        let mut got = [0_u64; SERVERS + 1];
+        let mut longest = 0;
+        let mut sleeping = alloc::collections::VecDeque::new();
+        for thread in 0..=SERVERS {
+            queue.push(thread, FAIR, 0, Place::Back, now);
+        }
+        for _ in 0..100_000 {
+            let thread = queue.start_next(now).unwrap();
+            longest = longest.max(now - left[thread].2);
+            now += WORK;
+            got[thread] += WORK;
+            // Half of those that sleep are woken meanwhile.
+            for _ in 0..sleeping.len().div_ceil(2) {
+                let woken: usize = sleeping.pop_front().unwrap();
+                let (lag, floor, _) = left[woken];
+                let lag = queue.lag_after_sleep(lag, floor, now);
+                queue.push(woken, FAIR, lag, Place::Back, now);
+                left[woken].2 = now;
+            }
+            let lag = queue.stop(now);
+            left[thread] = (lag, queue.floor(), now);
+            match thread {
+                BUSY => drop(queue.push(BUSY, FAIR, lag, Place::Back, now)),
+                server => sleeping.push_back(server),
+            }
+        }
+        let share = now / (SERVERS as u64 + 1);
+        for (thread, got) in got.into_iter().enumerate() {
+            assert!((share / 2..share * 2).contains(&got), "{thread} got {got} of {share}");
+        }
+        assert!(longest < 300 * MS, "one waited {longest} ns");
     }
 
     #[test]

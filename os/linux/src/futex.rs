@@ -15,6 +15,7 @@ pub mod waitv;
 
 use alloc::sync::Arc;
 
+use abi::service::Service;
 use kernel::mm::Access;
 use kernel::sched;
 use kernel::sched::thread::Thread;
@@ -166,7 +167,7 @@ pub fn futex(uaddr: u64, op: i32, val: u32, timeout: u64, uaddr2: u64, val3: u32
         WAKE_BITSET => wake_call(uaddr, val, val3),
         op => match MORE.get() {
             Some(more) => (more.carry_out)(Operation { op, realtime, uaddr, val, timeout, uaddr2, val3 }),
-            None => service::absent(service::Kind::Futexes),
+            None => service::absent(Service::Futexes),
         },
     }
 }

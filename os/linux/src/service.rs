@@ -6,6 +6,7 @@
 //! it carries out are in a dispatch of its own ([`crate::table`]), and what the core has to tell it goes through functions that it
 //! hands over when it starts.
 
+use abi::service::Service;
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
 use sync::Once;
@@ -15,35 +16,10 @@ use crate::files;
 use crate::socket::{AF_INET, AF_INET6, AF_UNIX, Family};
 use crate::table::{self, name_once};
 
-/// The services there are, in the order in which they start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// Files in memory, the image's tree, /proc, /dev and /sys, locks of files.
-    Files,
-    /// pipe(2).
-    Pipes,
-    /// epoll(7), eventfd(2), timerfd_create(2), select(2).
-    Events,
-    /// POSIX timers and interval timers.
-    Timers,
-    /// Policies and priorities of threads.
-    Scheduling,
-    /// What futex(2) does beyond waiting and waking: requeueing, priority inheritance, futex_waitv(2).
-    Futexes,
-    /// Sockets, the network stack and its devices.
-    Net,
-    /// Sockets inside the image (unix(7)).
-    Local,
-}
-
-/// How many there are.
-const COUNT: usize = 8;
-
-/// A service's record points here.
-pub struct Service {
-    /// Which it is.
-    pub kind: Kind,
+/// What the section's entries point to.
+pub struct Record {
+    /// Which service it is.
+    pub service: Service,
     /// Carries out its calls.
     pub calls: fn(&mut TrapFrame) -> Result,
     /// Brings it up, before the program starts.
@@ -63,32 +39,33 @@ pub struct Network {
 }
 
 /// Carries out a call of a service, if the image holds that.
-pub(crate) fn call(kind: Kind, frame: &mut TrapFrame) -> Result {
-    match find(kind) {
-        Some(service) => (service.calls)(frame),
-        None if kind == Kind::Files => files::absent::call(frame),
-        None => absent(kind),
+pub(crate) fn call(service: Service, frame: &mut TrapFrame) -> Result {
+    match find(service) {
+        Some(record) => (record.calls)(frame),
+        None if service == Service::Files => files::absent::call(frame),
+        None => absent(service),
     }
 }
 
 /// A call of a service that is not in the image: named once, with the remedy.
 #[inline(never)]
-pub(crate) fn absent(kind: Kind) -> Result {
-    let (number, what, name, error) = match kind {
-        Kind::Files => (2, "files are", "files", ENOSYS),
-        Kind::Pipes => (22, "pipes are", "pipes", ENOSYS),
-        Kind::Events => (213, "epoll, eventfd, timerfd and select are", "events", ENOSYS),
-        Kind::Timers => (222, "POSIX timers are", "timers", ENOSYS),
-        Kind::Scheduling => (144, "scheduling policies are", "scheduling", ENOSYS),
-        Kind::Futexes => (202, "futex operations but wait and wake are", "futexes", ENOSYS),
-        Kind::Net => (41, "the network is", "net", EAFNOSUPPORT),
-        Kind::Local => (53, "local sockets are", "local", EAFNOSUPPORT),
+pub(crate) fn absent(service: Service) -> Result {
+    let (number, what, error) = match service {
+        Service::Files => (2, "files are", ENOSYS),
+        Service::Pipes => (22, "pipes are", ENOSYS),
+        Service::Events => (213, "epoll, eventfd, timerfd and select are", ENOSYS),
+        Service::Timers => (222, "POSIX timers are", ENOSYS),
+        Service::Scheduling => (144, "scheduling policies are", ENOSYS),
+        Service::Futexes => (202, "futex operations but wait and wake are", ENOSYS),
+        Service::Net => (41, "the network is", EAFNOSUPPORT),
+        Service::Local => (53, "local sockets are", EAFNOSUPPORT),
     };
     name_once(
         number,
         format_args!(
-            "{what} not in this image: the tool saw no use of them; say services = [\"{name}\"] in \
-             [package.metadata.includeos]"
+            "{what} not in this image: the tool saw no use of them; say services = [\"{}\"] in \
+             [package.metadata.includeos]",
+            service.name()
         ),
     );
     Err(error)
@@ -96,7 +73,7 @@ pub(crate) fn absent(kind: Kind) -> Result {
 
 /// The services that this image holds. They are found once, before the program runs: the records lie among the program's
 /// constants, which the kernel does not touch under isolation but by `uaccess`.
-static SERVICES: Once<[Option<&'static Service>; COUNT]> = Once::new();
+static SERVICES: Once<[Option<&'static Record>; Service::ALL.len()]> = Once::new();
 
 /// What keeps the record of a service of this crate: nothing but its own name.
 #[cfg(includeos_metal)]
@@ -122,46 +99,46 @@ macro_rules! record {
     expect(dead_code, reason = "the records are the only thing that refers to them")
 )]
 mod own {
-    use super::{Kind, Service, files, table};
+    use super::{Record, Service, files, table};
 
-    pub static FILES: Service = Service {
-        kind: Kind::Files,
-        calls: table::call_of::<{ Kind::Files as u8 }>,
+    pub static FILES: Record = Record {
+        service: Service::Files,
+        calls: table::call_of::<{ Service::Files as u8 }>,
         start: files::mount::start,
         network: None,
         sockets: None,
     };
-    pub static PIPES: Service = Service {
-        kind: Kind::Pipes,
-        calls: table::call_of::<{ Kind::Pipes as u8 }>,
+    pub static PIPES: Record = Record {
+        service: Service::Pipes,
+        calls: table::call_of::<{ Service::Pipes as u8 }>,
         start: |_| {},
         network: None,
         sockets: None,
     };
-    pub static EVENTS: Service = Service {
-        kind: Kind::Events,
-        calls: table::call_of::<{ Kind::Events as u8 }>,
+    pub static EVENTS: Record = Record {
+        service: Service::Events,
+        calls: table::call_of::<{ Service::Events as u8 }>,
         start: |_| {},
         network: None,
         sockets: None,
     };
-    pub static TIMERS: Service = Service {
-        kind: Kind::Timers,
-        calls: table::call_of::<{ Kind::Timers as u8 }>,
+    pub static TIMERS: Record = Record {
+        service: Service::Timers,
+        calls: table::call_of::<{ Service::Timers as u8 }>,
         start: |_| crate::timer::start(),
         network: None,
         sockets: None,
     };
-    pub static FUTEXES: Service = Service {
-        kind: Kind::Futexes,
-        calls: table::call_of::<{ Kind::Futexes as u8 }>,
+    pub static FUTEXES: Record = Record {
+        service: Service::Futexes,
+        calls: table::call_of::<{ Service::Futexes as u8 }>,
         start: |_| crate::futex::operations::start(),
         network: None,
         sockets: None,
     };
-    pub static SCHEDULING: Service = Service {
-        kind: Kind::Scheduling,
-        calls: table::call_of::<{ Kind::Scheduling as u8 }>,
+    pub static SCHEDULING: Record = Record {
+        service: Service::Scheduling,
+        calls: table::call_of::<{ Service::Scheduling as u8 }>,
         start: |_| {},
         network: None,
         sockets: None,
@@ -175,7 +152,7 @@ mod records {
 
     use kernel::uaccess;
 
-    use super::Service;
+    use super::Record;
 
     record!("includeos_files", super::own::FILES);
     record!("includeos_pipes", super::own::PIPES);
@@ -192,16 +169,16 @@ mod records {
         static __stop_inc_services: u8;
     }
 
-    pub fn find() -> Vec<&'static Service> {
+    pub fn find() -> Vec<&'static Record> {
         let start = (&raw const __start_inc_services) as u64;
         let stop = (&raw const __stop_inc_services) as u64;
         let records = (start..stop).step_by(size_of::<u64>());
         let addresses = records.filter_map(|record| uaccess::read::<u64>(record).ok());
-        let mut services: Vec<&'static Service> = Vec::new();
+        let mut services: Vec<&'static Record> = Vec::new();
         for address in addresses {
-            // SAFETY: each record is the address of a static `Service`, by the linker's hand; the program, which could not write
+            // SAFETY: each record is the address of a static `Record`, by the linker's hand; the program, which could not write
             // them anyway, has not run yet.
-            let service = unsafe { &*(address as *const Service) };
+            let service = unsafe { &*(address as *const Record) };
             // One that was reached by two symbols has two records.
             if !services.iter().any(|known| core::ptr::eq(*known, service)) {
                 services.push(service);
@@ -215,16 +192,16 @@ mod records {
 mod records {
     use alloc::vec::Vec;
 
-    use super::Service;
+    use super::Record;
 
-    pub fn find() -> Vec<&'static Service> {
+    pub fn find() -> Vec<&'static Record> {
         Vec::new()
     }
 }
 
 /// A service, if the image holds it.
-pub fn find(kind: Kind) -> Option<&'static Service> {
-    SERVICES.get().and_then(|services| services[kind as usize])
+pub fn find(service: Service) -> Option<&'static Record> {
+    SERVICES.get().and_then(|services| services[service as usize])
 }
 
 /// What makes sockets of a family.
@@ -232,31 +209,36 @@ pub fn find(kind: Kind) -> Option<&'static Service> {
 /// # Errors
 /// `EAFNOSUPPORT`: there is no such family, or the image does not hold it.
 pub(crate) fn sockets(domain: u16) -> core::result::Result<&'static dyn Family, Errno> {
-    let kind = match domain {
-        AF_INET | AF_INET6 => Kind::Net,
-        AF_UNIX => Kind::Local,
+    let service = match domain {
+        AF_INET | AF_INET6 => Service::Net,
+        AF_UNIX => Service::Local,
         _ => return Err(EAFNOSUPPORT),
     };
-    match find(kind).and_then(|service| service.sockets) {
+    match find(service).and_then(|record| record.sockets) {
         Some(family) => Ok(family),
-        None => Err(absent(kind).err().unwrap_or(EAFNOSUPPORT)),
+        // libc asks for names of hosts and users by one (nscd), and does without: nothing that the program need be told of.
+        None if service == Service::Local => {
+            kernel::log!(Info, "local sockets are not in this image; services = [\"local\"] brings them in");
+            Err(EAFNOSUPPORT)
+        }
+        None => Err(absent(service).err().unwrap_or(EAFNOSUPPORT)),
     }
 }
 
 /// The network, if the image holds it.
 pub fn network() -> Option<&'static Network> {
-    find(Kind::Net)?.network
+    find(Service::Net)?.network
 }
 
-fn all() -> impl Iterator<Item = &'static Service> {
+fn all() -> impl Iterator<Item = &'static Record> {
     SERVICES.get().into_iter().flatten().flatten().copied()
 }
 
 /// Finds them. Called once, at the beginning.
 pub fn find_all() {
-    let mut services = [None; COUNT];
-    for service in records::find() {
-        services[service.kind as usize] = Some(service);
+    let mut services = [None; Service::ALL.len()];
+    for record in records::find() {
+        services[record.service as usize] = Some(record);
     }
     let _ = SERVICES.set(services);
 }
@@ -268,8 +250,8 @@ pub fn seed(booted: &Booted) -> Option<[u8; abi::seed::LEN]> {
 
 /// Starts them. Called once, before the program's first thread.
 pub fn start_all(booted: &Booted) {
-    for service in all() {
-        (service.start)(booted);
+    for record in all() {
+        (record.start)(booted);
     }
 }
 

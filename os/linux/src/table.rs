@@ -3,12 +3,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use abi::service::Service;
 use kernel::arch::current::vectors::TrapFrame;
 
 use crate::errno::{ENOSYS, Errno, Result};
 use crate::files::{attributes, directory, lock, memfd, names, open, stat, transfer};
 use crate::futex::{robust, waitv};
-use crate::service::Kind;
 use crate::socket::message;
 use crate::{
     epoll, eventfd, file, files, futex, info, limits, memory, pipe, poll, process, scheduling, service,
@@ -68,13 +68,13 @@ macro_rules! syscalls {
             let mut next = || registers.next().unwrap_or(0);
             Some(match number {
                 $($number => {
-                    const OWNER: Option<Kind> = syscalls!(@owner $family::$handler);
-                    const NUMBER: u8 = match OWNER { Some(kind) => kind as u8, None => CORE };
+                    const OWNER: Option<Service> = syscalls!(@owner $family::$handler);
+                    const NUMBER: u8 = match OWNER { Some(service) => service as u8, None => CORE };
                     if NUMBER == PART {
                         $(let $argument = next();)*
                         syscalls!(@call frame, $family::$handler, $($argument),*)
-                    } else if PART == CORE && let Some(kind) = OWNER {
-                        service::call(kind, frame)
+                    } else if PART == CORE && let Some(service) = OWNER {
+                        service::call(service, frame)
                     } else {
                         return None;
                     }
@@ -83,30 +83,33 @@ macro_rules! syscalls {
             })
         }
     };
-    (@owner attributes::$handler:ident) => { Some(Kind::Files) };
-    (@owner directory::$handler:ident) => { Some(Kind::Files) };
-    (@owner files::$handler:ident) => { Some(Kind::Files) };
-    (@owner lock::$handler:ident) => { Some(Kind::Files) };
-    (@owner memfd::$handler:ident) => { Some(Kind::Files) };
-    (@owner names::$handler:ident) => { Some(Kind::Files) };
-    (@owner open::$handler:ident) => { Some(Kind::Files) };
-    (@owner stat::$handler:ident) => { Some(Kind::Files) };
-    (@owner transfer::$handler:ident) => { Some(Kind::Files) };
-    (@owner pipe::$handler:ident) => { Some(Kind::Pipes) };
-    (@owner epoll::$handler:ident) => { Some(Kind::Events) };
-    (@owner eventfd::$handler:ident) => { Some(Kind::Events) };
-    (@owner timerfd::$handler:ident) => { Some(Kind::Events) };
-    (@owner poll::select) => { Some(Kind::Events) };
-    (@owner poll::pselect6) => { Some(Kind::Events) };
-    (@owner timer::$handler:ident) => { Some(Kind::Timers) };
+    (@owner attributes::$handler:ident) => { Some(Service::Files) };
+    (@owner directory::$handler:ident) => { Some(Service::Files) };
+    (@owner files::$handler:ident) => { Some(Service::Files) };
+    (@owner lock::$handler:ident) => { Some(Service::Files) };
+    (@owner memfd::$handler:ident) => { Some(Service::Files) };
+    (@owner names::$handler:ident) => { Some(Service::Files) };
+    (@owner open::$handler:ident) => { Some(Service::Files) };
+    (@owner stat::$handler:ident) => { Some(Service::Files) };
+    (@owner transfer::$handler:ident) => { Some(Service::Files) };
+    (@owner pipe::$handler:ident) => { Some(Service::Pipes) };
+    (@owner epoll::$handler:ident) => { Some(Service::Events) };
+    (@owner eventfd::$handler:ident) => { Some(Service::Events) };
+    (@owner timerfd::$handler:ident) => { Some(Service::Events) };
+    (@owner poll::select) => { Some(Service::Events) };
+    (@owner poll::pselect6) => { Some(Service::Events) };
+    (@owner timer::$handler:ident) => { Some(Service::Timers) };
     (@owner scheduling::getcpu) => { None };
     (@owner scheduling::sched_getaffinity) => { None };
     (@owner scheduling::sched_setaffinity) => { None };
     (@owner scheduling::sched_yield) => { None };
-    (@owner scheduling::$handler:ident) => { Some(Kind::Scheduling) };
-    (@owner waitv::$handler:ident) => { Some(Kind::Futexes) };
-    (@owner message::$handler:ident) => { Some(Kind::Net) };
-    (@owner socket::$handler:ident) => { Some(Kind::Net) };
+    (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
+    (@owner socket::$handler:ident) => { Some(Service::Net) };
+    (@owner scheduling::$handler:ident) => { Some(Service::Scheduling) };
+    (@owner waitv::$handler:ident) => { Some(Service::Futexes) };
+    (@owner message::$handler:ident) => { Some(Service::Net) };
+    (@owner socket::$handler:ident) => { Some(Service::Net) };
     (@owner $family:ident::$handler:ident) => { None };
     (@call $frame:ident, thread::clone, $($argument:ident),*) => {
         thread::clone($frame, $(Argument::from_register($argument)),*)

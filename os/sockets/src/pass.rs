@@ -120,7 +120,8 @@ pub fn look<R>(f: impl FnOnce(&Net) -> R) -> Option<R> {
 pub fn post(socket: Arc<TcpSocket>) {
     POSTED.lock().push(socket);
     if sched::this_cpu() == OWNER {
-        pass();
+        // Devices interrupt when they have something: who sends does not look for them.
+        finish(NET.lock().as_mut().is_some_and(|net| net.serve()));
     } else {
         sched::request_pass(OWNER);
     }
@@ -135,7 +136,11 @@ pub fn starve(socket: Arc<TcpSocket>) {
 
 /// The network pass, on the owner.
 fn pass() {
-    let more = NET.lock().as_mut().is_some_and(|net| net.pass());
+    finish(NET.lock().as_mut().is_some_and(|net| net.pass()));
+}
+
+/// What follows a pass that has left something over, if `more`.
+fn finish(more: bool) {
     if !more {
         return;
     }
@@ -307,6 +312,12 @@ impl Net {
             more |= self.receive(index);
         }
         more | self.settle(now())
+    }
+
+    /// The part of a pass that is not about devices: what programs have posted, what is due, what follows.
+    fn serve(&mut self) -> bool {
+        self.serve_posted();
+        self.settle(now())
     }
 
     /// Looks at the sockets that programs have done something with.

@@ -2,8 +2,9 @@
 
 use alloc::sync::Arc;
 
+use abi::service::Service;
 use linux::errno::{EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT, ESOCKTNOSUPPORT, Errno};
-use linux::service::{self, Network, Service};
+use linux::service::{Network, Record};
 use linux::socket::{AF_INET, Family, Kind, Socket};
 use linux::table;
 
@@ -14,9 +15,9 @@ use crate::{config, pass, tcp, udp};
     not(includeos_metal),
     expect(dead_code, reason = "the record below is the only thing that refers to it")
 )]
-static SERVICE: Service = Service {
-    kind: service::Kind::Net,
-    calls: table::call_of::<{ service::Kind::Net as u8 }>,
+static SERVICE: Record = Record {
+    service: Service::Net,
+    calls: table::call_of::<{ Service::Net as u8 }>,
     start: config::start,
     network: Some(&Network { seed: config::seed, stop: pass::drain }),
     sockets: Some(&Inet),

@@ -213,16 +213,25 @@ impl TcpSocket {
                 delivered
             };
             done += delivered;
-            self.read.fetch_add(delivered as u32, Ordering::AcqRel);
         }
         drop(turn);
         if done > 0 {
-            self.post();
+            self.note_read(done);
             return Ok(done);
         }
         result?;
         // Asked for nothing: as soon as there is something, as on Linux.
         if to.is_empty() && self.receive.lock().octets() > 0 { Ok(0) } else { self.end_of_receive() }
+    }
+
+    /// The program has read. The flow is told when it is worth a window update: it hears of less when something else is posted.
+    fn note_read(&self, octets: usize) {
+        const WORTH_TELLING: usize = 1024;
+        let unreported = self.read.fetch_add(octets as u32, Ordering::AcqRel) as usize + octets;
+        let buffer = self.options.lock().common.receive_buffer as usize;
+        if unreported >= WORTH_TELLING.min(buffer / 8) {
+            self.post();
+        }
     }
 
     /// What a receive says that found nothing.

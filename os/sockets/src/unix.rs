@@ -19,6 +19,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use abi::service::Service;
 use kernel::mm::pages::Promise;
 use linux::buffers::{CopyLock, UserBuffers};
 use linux::errno::{
@@ -26,7 +27,7 @@ use linux::errno::{
 };
 use linux::fd::{self, Description, File, Stat};
 use linux::readiness::{Readiness, events};
-use linux::service::{self, Service};
+use linux::service::Record;
 use linux::socket::{
     AF_UNIX, Address, Control, Credentials, Family, Kind, Outgoing, Received, Shutdown, Socket, UnixName,
     broken_pipe,
@@ -504,8 +505,8 @@ struct Local;
     not(includeos_metal),
     expect(dead_code, reason = "the records in `crate::service` are the only thing that refers to it")
 )]
-pub static SERVICE: Service = Service {
-    kind: service::Kind::Local,
+pub static SERVICE: Record = Record {
+    service: Service::Local,
     // The calls are the network's.
     calls: |_| Err(EAFNOSUPPORT),
     start: |_| {},

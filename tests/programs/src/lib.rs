@@ -1,7 +1,23 @@
 //! Linux system calls as they are, for programs that say what libc would not.
 
 use std::arch::asm;
-use std::fmt;
+use std::path::Path;
+use std::{env, fmt, fs, io, process};
+
+/// Does something in a folder of its own below `parent`, and removes that.
+///
+/// # Errors
+/// Those of `work`, and of making and removing the folder.
+pub fn in_folder(parent: &Path, name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let folder = parent.join(format!("includeos-{name}-{}", process::id()));
+    fs::create_dir(&folder)?;
+    env::set_current_dir(&folder)?;
+    let result = work();
+    env::set_current_dir("/")?;
+    fs::remove_dir_all(&folder)?;
+    println!("gone: {}", !folder.exists());
+    result
+}
 
 /// Makes a system call; returns what the kernel put into `rax`.
 ///

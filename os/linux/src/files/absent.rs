@@ -3,6 +3,7 @@
 //! libc and std look for a few files on their own (/etc/localtime, /proc/self/maps, the program's own file for a backtrace) and do
 //! without where these are missing. A program that makes files, and of which the tool did not see that, is told the remedy.
 
+use abi::service::Service;
 use kernel::arch::current::vectors::TrapFrame;
 use kernel::uaccess;
 
@@ -13,7 +14,7 @@ use crate::{fd, service, start, table};
 /// What readlink(2) of the program's own file starts with, if that has no absolute path.
 const ROOT: &[u8] = b"/";
 
-/// Carries out a call that is [`service::Kind::Files`]'.
+/// Carries out a call that is [`Service::Files`]'.
 pub fn call(frame: &TrapFrame) -> Result {
     const FSTAT: u64 = 5;
     const NEWFSTATAT: u64 = 262;
@@ -52,7 +53,7 @@ pub fn call(frame: &TrapFrame) -> Result {
         74 | 75 | 77 | 306 => fd::get(first as i32).and(Err(EINVAL)),
         // fchdir, getdents64.
         81 | 217 => fd::get(first as i32).and(Err(ENOTDIR)),
-        _ => service::absent(service::Kind::Files),
+        _ => service::absent(Service::Files),
     }
 }
 
@@ -69,7 +70,7 @@ fn missing(path: u64) -> Result {
 
 fn open(path: u64, flags: i32) -> Result {
     const O_CREAT: i32 = 0o100;
-    if flags & O_CREAT == 0 { missing(path) } else { service::absent(service::Kind::Files) }
+    if flags & O_CREAT == 0 { missing(path) } else { service::absent(Service::Files) }
 }
 
 /// The program's own file has a name, though it is nowhere.

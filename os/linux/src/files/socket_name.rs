@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
 
+use abi::service::Service;
 use sync::SpinLock;
 use vfs::walk::{self, Resolve};
 use vfs::{Content, FileType, namespace};
@@ -41,7 +42,7 @@ pub fn find(path: &[u8]) -> Outcome<Arc<Object>> {
 }
 
 fn absent() -> Errno {
-    service::absent(service::Kind::Files).err().unwrap_or(ECONNREFUSED)
+    service::absent(Service::Files).err().unwrap_or(ECONNREFUSED)
 }
 
 /// [`bind`], where there are files.

@@ -129,6 +129,15 @@ fn services_by_use() {
         ),
         all
     );
+    // Inlined into a generic function of std, and nowhere else.
+    assert_eq!(
+        uses(
+            "inlined",
+            libc,
+            "fn main() { println!(\"{:?}\", std::thread::spawn(|| unsafe { libc::syscall(libc::SYS_mkdir, c\"/x\".as_ptr(), 0o700) }).join().unwrap()) }"
+        ),
+        all
+    );
 }
 
 /// Optimised together, so that nobody's function is where it was.

@@ -4,21 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use programs::{Shown, number, syscall};
+use programs::{Shown, in_folder, number, syscall};
 
 const NONBLOCK: i32 = libc::O_NONBLOCK;
 
 fn main() -> io::Result<()> {
-    let folder = format!("/dev/shm/includeos-fifos-{}", std::process::id());
-    fs::create_dir(&folder)?;
-    std::env::set_current_dir(&folder)?;
-    let result = all();
-    std::env::set_current_dir("/")?;
-    fs::remove_dir_all(&folder)?;
-    result
+    in_folder(Path::new("/dev/shm"), "fifos", all)
 }
 
 fn all() -> io::Result<()> {

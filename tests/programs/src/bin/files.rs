@@ -6,15 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, sy
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use programs::in_folder;
+
 fn main() -> io::Result<()> {
-    let folder = std::env::temp_dir().join(format!("includeos-files-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    std::env::set_current_dir(&folder)?;
-    let result = all();
-    std::env::set_current_dir("/")?;
-    fs::remove_dir_all(&folder)?;
-    println!("gone: {}", !folder.exists());
-    result
+    in_folder(&std::env::temp_dir(), "files", all)
 }
 
 fn all() -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use programs::{Shown, number, syscall};
+use programs::{Shown, in_folder, number, syscall};
 
 const PAGE: usize = 4096;
 const READ: u64 = 1;
@@ -24,15 +24,10 @@ const FREE: u64 = 8;
 const REMOVE: u64 = 9;
 
 fn main() -> io::Result<()> {
-    let folder = Path::new("/dev/shm").join(format!("includeos-mappings-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    std::env::set_current_dir(&folder)?;
-    catch_faults();
-    let result = all();
-    std::env::set_current_dir("/")?;
-    fs::remove_dir_all(&folder)?;
-    println!("gone: {}", !folder.exists());
-    result
+    in_folder(Path::new("/dev/shm"), "mappings", || {
+        catch_faults();
+        all()
+    })
 }
 
 fn all() -> io::Result<()> {

@@ -4,17 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use programs::{Shown, number, syscall};
+use programs::{Shown, in_folder, number, syscall};
 
 fn main() -> io::Result<()> {
-    let folder = format!("/dev/shm/includeos-transfers-{}", std::process::id());
-    fs::create_dir(&folder)?;
-    std::env::set_current_dir(&folder)?;
-    let result = all();
-    std::env::set_current_dir("/")?;
-    fs::remove_dir_all(&folder)?;
-    result
+    in_folder(Path::new("/dev/shm"), "transfers", all)
 }
 
 fn all() -> io::Result<()> {

@@ -231,9 +231,11 @@ pub fn services(
     let own = libc_functions(file_of);
     let of_std = LazyCell::new(|| std_functions(folders));
     let raw = program.raw_calls(&own, &|name| of_std.contains(name));
-    let is_used = |service: Service| match raw {
-        Raw::Unknown => true,
-        Raw::Futex if service == Service::Futexes => true,
+    // Their names are in the tree of files.
+    let makes_local_sockets = program.makes_local_sockets(&own);
+    let is_used = |service: Service| match (raw, service) {
+        (Raw::Unknown, _) | (Raw::Futex, Service::Futexes) => true,
+        (_, Service::Local | Service::Files) if makes_local_sockets => true,
         _ => program.uses(service, &own),
     };
     Service::ALL.into_iter().filter(|&service| !held(service) && is_used(service)).collect()
@@ -502,6 +504,28 @@ impl<'a> Program<'a> {
             let _ = decoder.decode();
         }
         decoder.ip() == at
+    }
+
+    /// Whether a call of socket(2), but for libc's own, may be one for `AF_UNIX`: the family is not another one for certain.
+    fn makes_local_sockets(&self, libc: &HashSet<String>) -> bool {
+        const AF_UNIX: u32 = 1;
+        let Some(&socket) = self.addresses.get("socket") else { return false };
+        if self.taken.contains(&socket) {
+            return true;
+        }
+        let slots = self.table.iter().filter(|(_, held)| **held == socket).map(|(slot, _)| *slot);
+        let targets: Vec<u64> = slots.chain([socket]).collect();
+        let is_not_libcs = |index: usize| owner(&self.functions[index].names, libc) != Owner::DoesWithout;
+        self.code.iter().any(|(start, octets)| {
+            octets.windows(4).enumerate().any(|(at, word)| {
+                let distance = i64::from(i32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+                let address = start + at as u64;
+                targets.contains(&(address + 4).wrapping_add_signed(distance))
+                    && may_be_distance(&octets[at.saturating_sub(8)..at])
+                    && self.function_at(address).is_some_and(is_not_libcs)
+                    && constant_before(&octets[..at], &MOV_EDI).is_none_or(|family| family == AF_UNIX)
+            })
+        })
     }
 
     /// The function that an address is in.

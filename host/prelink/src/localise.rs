@@ -11,10 +11,11 @@ use crate::got::remove_table;
 /// The boot entry. It stays global: two kernels in one program then are a duplicate symbol, a good guard.
 const ENTRY: &str = "__includeos_pvh_start";
 /// What else stays global: libc's weak symbols that bring a service in, and the names by which one is forced in.
-const HOOKS: [&str; 9] = [
+const HOOKS: [&str; 10] = [
     "socket",
     "socketpair",
     "includeos_net",
+    "includeos_local",
     "includeos_files",
     "includeos_pipes",
     "includeos_events",

@@ -18,12 +18,22 @@ pub enum Service {
     Futexes,
     /// Sockets, the network stack and its devices.
     Net,
+    /// Sockets inside the image (unix(7)).
+    Local,
 }
 
 impl Service {
     /// All, in the order in which they start.
-    pub const ALL: [Self; 7] =
-        [Self::Files, Self::Pipes, Self::Events, Self::Timers, Self::Scheduling, Self::Futexes, Self::Net];
+    pub const ALL: [Self; 8] = [
+        Self::Files,
+        Self::Pipes,
+        Self::Events,
+        Self::Timers,
+        Self::Scheduling,
+        Self::Futexes,
+        Self::Net,
+        Self::Local,
+    ];
 
     /// What a manifest calls it.
     #[must_use]
@@ -36,6 +46,7 @@ impl Service {
             Self::Scheduling => "scheduling",
             Self::Futexes => "futexes",
             Self::Net => "net",
+            Self::Local => "local",
         }
     }
 
@@ -50,6 +61,7 @@ impl Service {
             Self::Scheduling => "includeos_scheduling",
             Self::Futexes => "includeos_futexes",
             Self::Net => "includeos_net",
+            Self::Local => "includeos_local",
         }
     }
 }

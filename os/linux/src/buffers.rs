@@ -9,7 +9,7 @@ use sync::SpinLock;
 use crate::errno::{EFAULT, EINVAL, Errno};
 
 /// Most octets of one read or write (`MAX_RW_COUNT`).
-const MAX_COUNT: usize = 0x7fff_f000;
+pub(crate) const MAX_COUNT: usize = 0x7fff_f000;
 /// Most pieces (`IOV_MAX`).
 const MAX_PIECES: u64 = 1024;
 

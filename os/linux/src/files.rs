@@ -16,11 +16,12 @@ pub mod open;
 pub mod opened;
 pub mod pages;
 pub mod proc;
+pub mod socket_name;
 pub mod stat;
 pub mod table_dir;
 pub mod transfer;
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -64,7 +65,14 @@ pub struct Operations {
     pub map: fn(&Description, u64, Map, bool) -> Result,
     /// madvise(2), `MADV_REMOVE`: offset and octets.
     pub punch_hole: fn(&FileBacking, u64, u64) -> Outcome<()>,
+    /// [`socket_name::bind`].
+    pub bind_socket: BindSocket,
+    /// [`socket_name::find`].
+    pub find_socket: fn(&[u8]) -> Outcome<Arc<socket_name::Object>>,
 }
+
+type BindSocket =
+    fn(&[u8], Weak<socket_name::Object>, &mut dyn FnMut(socket_name::Keeper) -> Outcome<()>) -> Outcome<()>;
 
 static OPERATIONS: Once<Operations> = Once::new();
 
@@ -89,6 +97,8 @@ pub(crate) fn set_root(root: Arc<Node>) {
         forget: lock::forget,
         map: mapping::map,
         punch_hole: mapping::punch_hole,
+        bind_socket: socket_name::make,
+        find_socket: socket_name::look_up,
     });
     let working_directory = SpinLock::new(root.clone());
     let _ = VIEW.set(View { root, working_directory, umask: AtomicU32::new(0o022) });

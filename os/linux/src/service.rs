@@ -11,9 +11,9 @@ use kernel::arch::current::vectors::TrapFrame;
 use kernel::entry::Booted;
 use sync::Once;
 
-use crate::errno::{EAFNOSUPPORT, ENOSYS, Result};
+use crate::errno::{EAFNOSUPPORT, ENOSYS, Errno, Result};
 use crate::files;
-use crate::socket::Family;
+use crate::socket::{AF_INET, AF_INET6, AF_UNIX, Family};
 use crate::table::{self, name_once};
 
 /// What the section's entries point to.
@@ -26,6 +26,8 @@ pub struct Record {
     pub start: fn(&Booted),
     /// What only the network has.
     pub network: Option<&'static Network>,
+    /// The sockets it makes.
+    pub sockets: Option<&'static dyn Family>,
 }
 
 /// What the network offers beyond its calls.
@@ -34,8 +36,6 @@ pub struct Network {
     pub seed: fn(&Booted) -> Option<[u8; abi::seed::LEN]>,
     /// Ends what the program leaves behind, after its descriptors were closed; may wait, for a bounded time.
     pub stop: fn(),
-    /// The sockets it makes.
-    pub sockets: &'static dyn Family,
 }
 
 /// Carries out a call of a service, if the image holds that.
@@ -58,6 +58,7 @@ pub(crate) fn absent(service: Service) -> Result {
         Service::Scheduling => (144, "scheduling policies are", ENOSYS),
         Service::Futexes => (202, "futex operations but wait and wake are", ENOSYS),
         Service::Net => (41, "the network is", EAFNOSUPPORT),
+        Service::Local => (53, "local sockets are", EAFNOSUPPORT),
     };
     name_once(
         number,
@@ -105,36 +106,42 @@ mod own {
         calls: table::call_of::<{ Service::Files as u8 }>,
         start: files::mount::start,
         network: None,
+        sockets: None,
     };
     pub static PIPES: Record = Record {
         service: Service::Pipes,
         calls: table::call_of::<{ Service::Pipes as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
     pub static EVENTS: Record = Record {
         service: Service::Events,
         calls: table::call_of::<{ Service::Events as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
     pub static TIMERS: Record = Record {
         service: Service::Timers,
         calls: table::call_of::<{ Service::Timers as u8 }>,
         start: |_| crate::timer::start(),
         network: None,
+        sockets: None,
     };
     pub static FUTEXES: Record = Record {
         service: Service::Futexes,
         calls: table::call_of::<{ Service::Futexes as u8 }>,
         start: |_| crate::futex::operations::start(),
         network: None,
+        sockets: None,
     };
     pub static SCHEDULING: Record = Record {
         service: Service::Scheduling,
         calls: table::call_of::<{ Service::Scheduling as u8 }>,
         start: |_| {},
         network: None,
+        sockets: None,
     };
 }
 
@@ -195,6 +202,27 @@ mod records {
 /// A service, if the image holds it.
 pub fn find(service: Service) -> Option<&'static Record> {
     SERVICES.get().and_then(|services| services[service as usize])
+}
+
+/// What makes sockets of a family.
+///
+/// # Errors
+/// `EAFNOSUPPORT`: there is no such family, or the image does not hold it.
+pub(crate) fn sockets(domain: u16) -> core::result::Result<&'static dyn Family, Errno> {
+    let service = match domain {
+        AF_INET | AF_INET6 => Service::Net,
+        AF_UNIX => Service::Local,
+        _ => return Err(EAFNOSUPPORT),
+    };
+    match find(service).and_then(|record| record.sockets) {
+        Some(family) => Ok(family),
+        // libc asks for names of hosts and users by one (nscd), and does without: nothing that the program need be told of.
+        None if service == Service::Local => {
+            kernel::log!(Info, "local sockets are not in this image; services = [\"local\"] brings them in");
+            Err(EAFNOSUPPORT)
+        }
+        None => Err(absent(service).err().unwrap_or(EAFNOSUPPORT)),
+    }
 }
 
 /// The network, if the image holds it.

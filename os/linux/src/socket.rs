@@ -11,8 +11,8 @@ use kernel::uaccess;
 
 pub use self::address::{AF_INET, AF_INET6, AF_UNIX, Address, UnixName};
 pub use self::control::{Control, Credentials, Internet};
-use crate::buffers::UserBuffers;
-use crate::errno::{EAFNOSUPPORT, EINVAL, ENOBUFS, ENOTSOCK, EPIPE, Errno, Result};
+use crate::buffers::{MAX_COUNT, UserBuffers};
+use crate::errno::{EAFNOSUPPORT, EINVAL, ENOBUFS, ENOTSOCK, EPIPE, ESOCKTNOSUPPORT, Errno, Result};
 use crate::fd::{self, Description, File};
 use crate::file::{O_CLOEXEC, O_NONBLOCK};
 use crate::service;
@@ -163,26 +163,36 @@ fn install(socket: Arc<dyn Socket>, flags: i32) -> Result {
     fd::install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0, 0)
 }
 
-/// The kind and the flags of `type`. The kind is `None` where there is none of that number.
-fn kind_and_flags(kind: i32) -> Outcome<(Option<Kind>, i32)> {
+/// The number of the kind, and the flags of `type`.
+fn kind_and_flags(kind: i32) -> Outcome<(i32, i32)> {
     const FLAGS: i32 = O_NONBLOCK | O_CLOEXEC;
-    const KINDS: [Option<Kind>; 7] =
-        [None, Some(Kind::Stream), Some(Kind::Datagram), None, None, Some(Kind::SeqPacket), None];
-    let flags = kind & FLAGS;
-    let kind = usize::try_from(kind & !FLAGS).ok().and_then(|kind| KINDS.get(kind)).ok_or(EINVAL)?;
-    Ok((*kind, flags))
+    /// Kinds that Linux knows of, and one more (`SOCK_MAX`).
+    const MAX: i32 = 11;
+    let (kind, flags) = (kind & !FLAGS, kind & FLAGS);
+    if (0..MAX).contains(&kind) { Ok((kind, flags)) } else { Err(EINVAL) }
+}
+
+/// What makes sockets of a family, and of which kind.
+fn family(domain: i32, kind: i32) -> Outcome<(&'static dyn Family, u16, Kind)> {
+    const RAW: i32 = 3;
+    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
+    let family = service::sockets(domain)?;
+    let kind = match kind {
+        1 => Kind::Stream,
+        2 => Kind::Datagram,
+        // As on Linux, where BSD has nothing else of the name.
+        RAW if domain == AF_UNIX => Kind::Datagram,
+        5 => Kind::SeqPacket,
+        _ => return Err(ESOCKTNOSUPPORT),
+    };
+    Ok((family, domain, kind))
 }
 
 /// socket(2).
 pub fn socket(domain: i32, kind: i32, protocol: i32) -> Result {
     let (kind, flags) = kind_and_flags(kind)?;
-    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
-    if domain != AF_INET && domain != AF_INET6 {
-        return Err(EAFNOSUPPORT);
-    }
-    let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let network = service::network().ok_or(EAFNOSUPPORT)?;
-    install(network.sockets.socket(domain, kind, protocol)?, flags)
+    let (family, domain, kind) = family(domain, kind)?;
+    install(family.socket(domain, kind, protocol)?, flags)
 }
 
 /// bind(2).
@@ -204,6 +214,7 @@ pub fn accept(fd: i32, address: u64, len_at: u64) -> Result {
 
 /// accept4(2).
 pub fn accept4(fd: i32, address: u64, len_at: u64, flags: i32) -> Result {
+    fd::get(fd)?;
     if flags & !(O_NONBLOCK | O_CLOEXEC) != 0 {
         return Err(EINVAL);
     }
@@ -223,14 +234,18 @@ pub fn accept4(fd: i32, address: u64, len_at: u64, flags: i32) -> Result {
 
 /// connect(2).
 pub fn connect(fd: i32, address: u64, len: u32) -> Result {
-    with(fd, |socket, nonblocking| {
+    let connected = with(fd, |socket, nonblocking| {
         socket.connect(&Address::read(socket.domain(), address, len)?, nonblocking)
-    })?;
-    Ok(0)
+    });
+    if connected == Err(ENOTSOCK) {
+        // Here, and nowhere else, Linux looks at the address first.
+        Address::check(address, len)?;
+    }
+    connected.map(|()| 0)
 }
 
-/// What a broken connection does to a sender: `SIGPIPE`, unless it said no.
-fn broken_pipe<T>(result: Outcome<T>, flags: u32) -> Outcome<T> {
+/// What a broken connection does to who sends octets of a stream: `SIGPIPE`, unless the sender said no. For [`Socket::send`].
+pub fn broken_pipe<T>(result: Outcome<T>, flags: u32) -> Outcome<T> {
     if matches!(result, Err(EPIPE)) && flags & flags::NOSIGNAL == 0 {
         signal::raise_broken_pipe();
     }
@@ -239,19 +254,19 @@ fn broken_pipe<T>(result: Outcome<T>, flags: u32) -> Outcome<T> {
 
 /// sendto(2).
 pub fn sendto(fd: i32, buf: u64, len: usize, flags: u32, address: u64, address_len: u32) -> Result {
-    let mut from = UserBuffers::one(buf, len)?;
+    let mut from = UserBuffers::one(buf, len.min(MAX_COUNT))?;
     let sent = with(fd, |socket, nonblocking| {
         let to = Address::read_destination(socket.domain(), address, address_len)?;
         let nonblocking = nonblocking || flags & flags::DONTWAIT != 0;
         let outgoing = Outgoing { to, control: Vec::new() };
-        broken_pipe(socket.send(&mut from, outgoing, flags, nonblocking), flags)
+        socket.send(&mut from, outgoing, flags, nonblocking)
     })?;
     Ok(sent as u64)
 }
 
 /// recvfrom(2).
 pub fn recvfrom(fd: i32, buf: u64, len: usize, flags: u32, address: u64, len_at: u64) -> Result {
-    let mut to = UserBuffers::one(buf, len)?;
+    let mut to = UserBuffers::one(buf, len.min(MAX_COUNT))?;
     let received = with(fd, |socket, nonblocking| {
         let received = socket.receive(&mut to, flags, nonblocking || flags & flags::DONTWAIT != 0)?;
         if address != 0 {
@@ -264,13 +279,14 @@ pub fn recvfrom(fd: i32, buf: u64, len: usize, flags: u32, address: u64, len_at:
 
 /// shutdown(2).
 pub fn shutdown(fd: i32, how: i32) -> Result {
-    let how = match how {
-        0 => Shutdown::Read,
-        1 => Shutdown::Write,
-        2 => Shutdown::Both,
-        _ => return Err(EINVAL),
-    };
-    with(fd, |socket, _| socket.shutdown(how))?;
+    with(fd, |socket, _| {
+        socket.shutdown(match how {
+            0 => Shutdown::Read,
+            1 => Shutdown::Write,
+            2 => Shutdown::Both,
+            _ => return Err(EINVAL),
+        })
+    })?;
     Ok(0)
 }
 
@@ -290,10 +306,10 @@ pub fn getpeername(fd: i32, address: u64, len_at: u64) -> Result {
 pub fn setsockopt(fd: i32, level: i32, name: i32, value: u64, len: i32) -> Result {
     /// No option is longer.
     const MAX: usize = 256;
-    let len = usize::try_from(len).map_err(|_| EINVAL)?;
-    let mut octets = [0; MAX];
-    let octets = octets.get_mut(..len).ok_or(ENOBUFS)?;
     with(fd, |socket, _| {
+        let len = usize::try_from(len).map_err(|_| EINVAL)?;
+        let mut octets = [0; MAX];
+        let octets = octets.get_mut(..len).ok_or(ENOBUFS)?;
         uaccess::read_bytes(value, octets)?;
         socket.set_option(level, name, octets)
     })?;
@@ -316,18 +332,11 @@ pub fn getsockopt(fd: i32, level: i32, name: i32, value: u64, len_at: u64) -> Re
 /// socketpair(2).
 pub fn socketpair(domain: i32, kind: i32, protocol: i32, fds: u64) -> Result {
     let (kind, flags) = kind_and_flags(kind)?;
-    let domain = u16::try_from(domain).map_err(|_| EAFNOSUPPORT)?;
-    let kind = kind.ok_or(crate::errno::ESOCKTNOSUPPORT)?;
-    let network = service::network().ok_or(EAFNOSUPPORT)?;
     let (first_fd, second_fd) = (fd::reserve(0)?, fd::reserve(0)?);
-    // Whatever fails from here on closes them.
-    let descriptions = network
-        .sockets
-        .pair(domain, kind, protocol)?
-        .map(|socket| Description::new(socket, flags & O_NONBLOCK != 0));
     uaccess::write(fds, [first_fd.number(), second_fd.number()])?;
-    for (fd, description) in [first_fd, second_fd].into_iter().zip(descriptions) {
-        fd.install(description, flags & O_CLOEXEC != 0);
+    let (family, domain, kind) = family(domain, kind)?;
+    for (fd, socket) in [first_fd, second_fd].into_iter().zip(family.pair(domain, kind, protocol)?) {
+        fd.install(Description::new(socket, flags & O_NONBLOCK != 0), flags & O_CLOEXEC != 0);
     }
     Ok(0)
 }

@@ -172,7 +172,7 @@ syscalls! {
         partial "ITIMER_VIRTUAL counts time in calls, too; by CPU time to some milliseconds";
     39 getpid() => process::getpid, full;
     40 sendfile(out_fd, in_fd, offset, count) => transfer::sendfile, full;
-    41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM";
+    41 socket(domain, kind, protocol) => socket::socket, partial "AF_INET: SOCK_STREAM, SOCK_DGRAM; AF_UNIX: all";
     42 connect(sockfd, addr, addrlen) => socket::connect, full;
     43 accept(sockfd, addr, addrlen) => socket::accept, full;
     44 sendto(sockfd, buf, len, flags, addr, addrlen) => socket::sendto, partial "no MSG_OOB";

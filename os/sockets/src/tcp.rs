@@ -21,7 +21,7 @@ use linux::errno::{
 use linux::fd::{self, File, Stat};
 use linux::pace::Pace;
 use linux::readiness::{Readiness, events};
-use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, flags};
+use linux::socket::{AF_INET, Address, Outgoing, Received, Shutdown, Socket, broken_pipe, flags};
 use net::HEADROOM;
 use net::stack::{ConnectError, ListenOptions, ListenerHandle, OpenError, TcpHandle};
 use net::tcp::{Flow, FourTuple, State};
@@ -355,6 +355,44 @@ impl TcpSocket {
         }
     }
 
+    /// Queues all of it, waiting for room.
+    fn send_all(
+        &self,
+        from: &mut UserBuffers,
+        outgoing: Outgoing,
+        flags: u32,
+        nonblocking: bool,
+    ) -> Result<usize, Errno> {
+        // RFC 6093: nobody should send urgent data. Fast open is left out.
+        if flags & (flags::OOB | flags::FASTOPEN) != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        if outgoing.to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
+            return Err(EISCONN);
+        }
+        let deadline = deadline(self.options.lock().common.send_timeout);
+        let (mut done, mut pace) = (0, Pace::new());
+        loop {
+            match self.readiness.block_on(events::OUT, nonblocking, deadline, || self.try_send(from)) {
+                Ok(sent) => {
+                    done += sent;
+                    if pace.moved(sent) {
+                        break;
+                    }
+                }
+                Err(error) if done > 0 => {
+                    self.keep_error(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if from.is_empty() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
     // Connecting.
 
     /// Begins a connection, or tells of the one that was begun. In the stack.
@@ -537,11 +575,7 @@ impl File for TcpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, Outgoing::default(), 0, nonblocking);
-        if result == Err(EPIPE) {
-            linux::signal::raise_broken_pipe();
-        }
-        result
+        self.send(from, Outgoing::default(), 0, nonblocking)
     }
 
     fn events(&self) -> u32 {
@@ -787,34 +821,7 @@ impl Socket for TcpSocket {
         flags: u32,
         nonblocking: bool,
     ) -> Result<usize, Errno> {
-        // RFC 6093: nobody should send urgent data. Fast open is left out.
-        if flags & (flags::OOB | flags::FASTOPEN) != 0 {
-            return Err(EOPNOTSUPP);
-        }
-        if outgoing.to.is_some() && matches!(self.phase(), Phase::Connected { .. }) {
-            return Err(EISCONN);
-        }
-        let deadline = deadline(self.options.lock().common.send_timeout);
-        let (mut done, mut pace) = (0, Pace::new());
-        loop {
-            match self.readiness.block_on(events::OUT, nonblocking, deadline, || self.try_send(from)) {
-                Ok(sent) => {
-                    done += sent;
-                    if pace.moved(sent) {
-                        break;
-                    }
-                }
-                Err(error) if done > 0 => {
-                    self.keep_error(error);
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-            if from.is_empty() {
-                break;
-            }
-        }
-        Ok(done)
+        broken_pipe(self.send_all(from, outgoing, flags, nonblocking), flags)
     }
 
     fn receive(&self, to: &mut UserBuffers, flags: u32, nonblocking: bool) -> Result<Received, Errno> {

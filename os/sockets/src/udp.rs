@@ -214,11 +214,7 @@ impl File for UdpSocket {
     }
 
     fn write(&self, from: &mut UserBuffers, nonblocking: bool) -> Result<usize, Errno> {
-        let result = self.send(from, Outgoing::default(), 0, nonblocking);
-        if result == Err(EPIPE) {
-            linux::signal::raise_broken_pipe();
-        }
-        result
+        self.send(from, Outgoing::default(), 0, nonblocking)
     }
 
     fn events(&self) -> u32 {

@@ -67,7 +67,8 @@ impl Image {
 impl Image {
     /// The services that the linker was told to keep, by name.
     pub fn services(&self) -> Vec<String> {
-        const NAMES: [&str; 7] = ["events", "files", "futexes", "net", "pipes", "scheduling", "timers"];
+        const NAMES: [&str; 8] =
+            ["events", "files", "futexes", "local", "net", "pipes", "scheduling", "timers"];
         let octets = self.read();
         let elf = object::File::parse(octets.as_slice()).expect("an ELF file");
         let held = |name: &&str| elf.symbol_by_name(&format!("includeos_{name}")).is_some();

@@ -72,7 +72,7 @@ pub unsafe fn show_outcome(name: &str, number: u64, arguments: &[u64]) {
     }
 }
 
-const ERRORS: [(i64, &str); 41] = [
+const ERRORS: [(i64, &str); 54] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (3, "ESRCH"),
@@ -112,8 +112,21 @@ const ERRORS: [(i64, &str); 41] = [
     (61, "ENODATA"),
     (75, "EOVERFLOW"),
     (88, "ENOTSOCK"),
+    (89, "EDESTADDRREQ"),
+    (90, "EMSGSIZE"),
+    (91, "EPROTOTYPE"),
+    (92, "ENOPROTOOPT"),
+    (93, "EPROTONOSUPPORT"),
+    (94, "ESOCKTNOSUPPORT"),
     (95, "EOPNOTSUPP"),
+    (97, "EAFNOSUPPORT"),
+    (98, "EADDRINUSE"),
+    (104, "ECONNRESET"),
+    (105, "ENOBUFS"),
+    (106, "EISCONN"),
+    (107, "ENOTCONN"),
     (110, "ETIMEDOUT"),
+    (111, "ECONNREFUSED"),
 ];
 
 /// Numbers of the calls that are made here.

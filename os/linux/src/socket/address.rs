@@ -59,6 +59,14 @@ impl Address {
         Self::parse(domain, read_storage(&mut storage, address, len)?)
     }
 
+    /// Whether an argument can be read, whatever it says.
+    ///
+    /// # Errors
+    /// `EINVAL`: too long; `EFAULT`.
+    pub(super) fn check(address: u64, len: u32) -> Outcome<()> {
+        read_storage(&mut [0; STORAGE], address, len).map(drop)
+    }
+
     /// Reads where a message is to go. `None`: to the peer.
     ///
     /// # Errors

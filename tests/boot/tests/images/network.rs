@@ -22,6 +22,11 @@ fn descriptors() {
 }
 
 #[test]
+fn local_sockets() {
+    linux::same(&Image::program("unix"), &[], &[], &[]);
+}
+
+#[test]
 fn pairs_of_sockets() {
     linux::same(&Image::program("pairs"), &[], &[], &[]);
 }

@@ -56,8 +56,9 @@ fn the_object_shows_its_entry_and_asks_for_nothing() {
     let undefined = names(|symbol| symbol.is_undefined());
     assert_eq!(undefined, UNDEFINED.map(str::to_owned).into());
     let global = names(|symbol| symbol.is_global() && !symbol.is_undefined());
-    let expected =
-        ["__includeos_pvh_start", "includeos_net", "socket", "socketpair"].into_iter().chain(SERVICES);
+    let expected = ["__includeos_pvh_start", "includeos_local", "includeos_net", "socket", "socketpair"]
+        .into_iter()
+        .chain(SERVICES);
     assert_eq!(global, expected.map(str::to_owned).collect());
 }
 

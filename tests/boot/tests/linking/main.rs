@@ -84,7 +84,35 @@ fn services_by_use() {
         ),
         ["futexes"]
     );
-    let all = ["events", "files", "futexes", "net", "pipes", "scheduling", "timers"];
+    assert_eq!(
+        uses(
+            "listens",
+            "",
+            "fn main() { println!(\"{}\", std::net::TcpListener::bind(\"127.0.0.1:1\").is_ok()) }"
+        ),
+        ["files", "net"]
+    );
+    assert_eq!(
+        uses(
+            "sends",
+            "",
+            "fn main() { println!(\"{}\", std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 1)).is_ok()) }"
+        ),
+        ["net"]
+    );
+    assert_eq!(
+        uses("pairs", "", "fn main() { println!(\"{}\", std::os::unix::net::UnixStream::pair().is_ok()) }"),
+        ["local"]
+    );
+    assert_eq!(
+        uses(
+            "named",
+            "",
+            "fn main() { println!(\"{}\", std::os::unix::net::UnixListener::bind(\"/tmp/x\").is_ok()) }"
+        ),
+        ["files", "local", "net"]
+    );
+    let all = ["events", "files", "futexes", "local", "net", "pipes", "scheduling", "timers"];
     assert_eq!(
         uses(
             "raw",

@@ -7,6 +7,7 @@ mod memory;
 mod paths;
 mod process;
 mod scheduling;
+mod sockets;
 mod timers;
 
 use programs::{number::*, syscall};
@@ -52,6 +53,7 @@ fn main() {
     in_a_folder(|| {
         paths::wrong();
         files::wrong();
+        sockets::wrong();
     });
 }
 
